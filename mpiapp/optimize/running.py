@@ -1,0 +1,179 @@
+"""A molecule in the middle of its relaxation, and its state as bytes."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mpiapp.optimize.base import Arrays, Optimizer
+from mpiapp.optimize.convergence import (
+    converged, fault, largest_force, radius_of_gyration
+)
+from mpiapp.optimize.evaluation import Answer
+from mpiapp.optimize.tasks import (
+    CALCULATOR_ERROR, CONVERGED, OUTCOMES, STEP_LIMIT, TIME_LIMIT, Limits,
+    Relaxed, Task
+)
+from mpiapp.records import Floats
+
+#: version of the bytes of `pack`
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A geometry [n_atoms, 3] A with energy [eV] and forces [eV/A]."""
+
+    positions: Floats
+    energy: float
+    e_model_minus_e0: float
+    forces: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """A molecule between two evaluations.
+
+    `positions` [n_atoms, 3] A are to be evaluated next; `point` is the last
+    geometry whose energy and forces were finite, NaN before there is one.
+    """
+
+    task: Task
+    positions: Floats
+    state: Any
+    point: Point
+    start_radius: float
+    e_start: float = np.nan
+    steps: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.positions)
+
+
+def begin(task: Task, optimizer: Optimizer[Any]) -> Running:
+    """Return a new or resumed molecule; ValueError for a foreign state."""
+    if task.state:
+        return unpack(task, optimizer)
+    positions = np.array(task.positions, np.float64).reshape(-1, 3)
+    nothing = Point(positions, np.nan, np.nan, np.full_like(positions, np.nan))
+    return Running(task, positions, optimizer.init(positions), nothing,
+                   radius_of_gyration(positions))
+
+
+def accept(molecule: Running, answer: Answer) -> Running:
+    """Return the molecule with the evaluation of its positions."""
+    first = molecule.evaluations == 0
+    molecule = replace(molecule, evaluations=molecule.evaluations + 1)
+    if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
+        return molecule
+    point = Point(molecule.positions, answer.energy,
+                  answer.e_model_minus_e0, answer.forces)
+    e_start = answer.energy if first else molecule.e_start
+    return replace(molecule, point=point, e_start=e_start)
+
+
+def verdict(
+    molecule: Running, answer: Answer, limits: Limits,
+) -> tuple[str, str]:
+    """Return (outcome, message) of an accepted evaluation; ''s: go on."""
+    if answer.reason in OUTCOMES:
+        return answer.reason, answer.message
+    if answer.reason:
+        return CALCULATOR_ERROR, f'{answer.reason}: {answer.message}'
+    word, message = fault(molecule.positions, answer.energy, answer.forces,
+                          molecule.start_radius)
+    if word:
+        return word, message
+    if converged(answer.forces, limits.fmax):
+        return CONVERGED, ''
+    if molecule.steps >= limits.max_steps:
+        return STEP_LIMIT, f'not converged after {molecule.steps} steps'
+    timeout = limits.record_timeout
+    if timeout is not None and molecule.seconds >= timeout:
+        return TIME_LIMIT, f'not converged after {molecule.seconds:.1f} s'
+    return '', ''
+
+
+def ended(molecule: Running, outcome: str, message: str) -> Relaxed:
+    """Return the result of a molecule that goes on no more."""
+    point = molecule.point
+    return Relaxed(
+        key=molecule.task.key,
+        outcome=outcome,
+        message=message,
+        e_start=molecule.e_start,
+        e_final=point.energy,
+        e_model_minus_e0=point.e_model_minus_e0,
+        positions=point.positions,
+        fmax=largest_force(point.forces),
+        steps=molecule.steps,
+        evaluations=molecule.evaluations,
+        seconds=molecule.seconds,
+        atom_steps=molecule.n_atoms * molecule.evaluations,
+    )
+
+
+def pack(molecule: Running, optimizer: Optimizer[Any]) -> bytes:
+    """Return all but the task, exact to the bit, as an npz file."""
+    arrays: dict[str, Any] = {
+        'format': np.array(FORMAT),
+        'optimizer': np.array(optimizer.name),
+        'positions': molecule.positions,
+        'counts': np.array([molecule.steps, molecule.evaluations]),
+        'values': np.array([molecule.start_radius, molecule.e_start,
+                            molecule.seconds]),
+        'point_positions': molecule.point.positions,
+        'point_forces': molecule.point.forces,
+        'point_values': np.array([molecule.point.energy,
+                                  molecule.point.e_model_minus_e0]),
+    }
+    state = optimizer.dump(molecule.state)
+    arrays.update({f'state_{key}': value for key, value in state.items()})
+    buffer = BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def unpack(task: Task, optimizer: Optimizer[Any]) -> Running:
+    """Return the molecule that `pack` made `task.state` from."""
+    arrays = read(task)
+    check(task, arrays, optimizer)
+    steps, evaluations = arrays['counts'].tolist()
+    start_radius, e_start, seconds = arrays['values'].tolist()
+    energy, e_model_minus_e0 = arrays['point_values'].tolist()
+    state = optimizer.load({
+        key.removeprefix('state_'): value for key, value in arrays.items()
+        if key.startswith('state_')
+    })
+    point = Point(arrays['point_positions'], energy, e_model_minus_e0,
+                  arrays['point_forces'])
+    return Running(task, arrays['positions'], state, point, start_radius,
+                   e_start, steps, evaluations, seconds)
+
+
+def read(task: Task) -> Arrays:
+    """Return the arrays of `task.state`; ValueError if it is damaged."""
+    try:
+        with np.load(BytesIO(task.state), allow_pickle=False) as file:
+            return dict(file.items())
+    except (BadZipFile, ValueError, OSError) as error:
+        raise ValueError(
+            f'state of molecule {task.key} is damaged: {error}') from error
+
+
+def check(task: Task, arrays: Arrays, optimizer: Optimizer[Any]) -> None:
+    """Raise ValueError if the state is of something else."""
+    found = (int(arrays['format']), str(arrays['optimizer']),
+             len(arrays['positions']))
+    wanted = (FORMAT, optimizer.name, len(task.numbers))
+    if found != wanted:
+        raise ValueError(
+            f'state of molecule {task.key}: (format, optimiser, atoms) is '
+            f'{found}, should be {wanted}')
