@@ -1,0 +1,1 @@
+"""Everything that knows MPI: launch, placement, queue, agreement, stop."""

@@ -1,0 +1,224 @@
+"""Where a rank runs: launcher, cores, GPU; decided before MPI starts.
+
+Only the environment and the affinity mask are looked at, so that threads,
+cores and the device are fixed before MPI_Init, numpy or torch are loaded
+(an MPI may open a context on the wrong GPU, thread pools are sized at
+import).  `confirm` compares with what MPI says afterwards.
+"""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpiapp.errors import InputError
+
+#: variables that size the thread pools of the libraries we load
+THREAD_VARIABLES = (
+    'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS',
+    'NUMEXPR_NUM_THREADS',
+)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A rank as its launcher describes it; size 1 without a launcher."""
+
+    launcher: str = 'none'
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    bound: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a rank got: `cpus` it may run on, threads, device."""
+
+    seat: Seat
+    host: str
+    cpus: tuple[int, ...]
+    threads: int
+    device: str
+    note: str = ''
+
+
+def _slurm_local_size(env: Mapping[str, str]) -> int:
+    """Tasks on this node from e.g. SLURM_STEP_TASKS_PER_NODE '2(x3),1'."""
+    text = env.get('SLURM_STEP_TASKS_PER_NODE',
+                   env.get('SLURM_TASKS_PER_NODE', '1'))
+    counts: list[int] = []
+    for part in text.split(','):
+        match = re.fullmatch(r'(\d+)(?:\(x(\d+)\))?', part.strip())
+        if match:
+            counts += [int(match[1])] * int(match[2] or 1)
+    node = int(env.get('SLURM_NODEID', 0))
+    return counts[node] if node < len(counts) else 1
+
+
+def seat_from(env: Mapping[str, str]) -> Seat:
+    """Read rank and local rank from the variables of the launcher.
+
+    Known: Open MPI 4 and 5, hydra (MPICH, Intel MPI), Cray PALS, srun.
+    SLURM_PROCID alone is not enough: a batch script has it without srun.
+    """
+    def number(name: str, default: int) -> int:
+        return int(env.get(name, default))
+
+    if 'OMPI_COMM_WORLD_RANK' in env:
+        bound = env.get('OMPI_MCA_orte_bound_at_launch') == '1'
+        bound = bound or 'PMIX_BOUND_AT_LAUNCH' in env
+        return Seat('openmpi', number('OMPI_COMM_WORLD_RANK', 0),
+                    number('OMPI_COMM_WORLD_SIZE', 1),
+                    number('OMPI_COMM_WORLD_LOCAL_RANK', 0),
+                    number('OMPI_COMM_WORLD_LOCAL_SIZE', 1), bound)
+    if 'PALS_RANKID' in env:
+        return Seat('pals', number('PALS_RANKID', 0),
+                    number('PALS_SIZE', number('PMI_SIZE', 1)),
+                    number('PALS_LOCAL_RANKID', 0),
+                    number('PALS_LOCAL_SIZE', 1), True)
+    if 'SLURM_STEP_NUM_TASKS' in env and 'SLURM_PROCID' in env:
+        return Seat('srun', number('SLURM_PROCID', 0),
+                    number('SLURM_STEP_NUM_TASKS', 1),
+                    number('SLURM_LOCALID', 0), _slurm_local_size(env),
+                    'mask_cpu' in env.get('SLURM_CPU_BIND', ''))
+    if 'PMI_RANK' in env:
+        return Seat('hydra', number('PMI_RANK', 0), number('PMI_SIZE', 1),
+                    number('MPI_LOCALRANKID', 0),
+                    number('MPI_LOCALNRANKS', 1),
+                    'I_MPI_PIN_INFO' in env)
+    return Seat()
+
+
+def choose_cpus(
+    allowed: Sequence[int], seat: Seat, threads: int, n_online: int,
+) -> tuple[int, ...]:
+    """Return the CPUs of this rank out of its affinity mask `allowed`.
+
+    A mask narrowed by the launcher is believed.  Otherwise the local ranks
+    share the mask in equal blocks; where they do not fit (more ranks x
+    threads than CPUs), nobody is pinned and the kernel balances.
+    """
+    cpus = tuple(sorted(allowed))
+    if seat.local_size == 1 or seat.bound:
+        return cpus
+    if len(cpus) < n_online and seat.launcher == 'srun':
+        return cpus
+    block = len(cpus) // seat.local_size
+    if block < max(1, threads):
+        return cpus
+    start = seat.local_rank * block
+    return cpus[start:start + block]
+
+
+def visible_gpus(env: Mapping[str, str]) -> list[str]:
+    """List the GPUs this process may use, as CUDA_VISIBLE_DEVICES entries.
+
+    Indices, UUIDs and MIG names are kept as they are written.  Without the
+    variable the driver is asked; no driver means no GPU.
+    """
+    listed = env.get('CUDA_VISIBLE_DEVICES')
+    if listed is not None:
+        return [g.strip() for g in listed.split(',')
+                if g.strip() and g.strip() != '-1']
+    driver = Path('/proc/driver/nvidia/gpus')
+    if driver.is_dir():
+        return [str(i) for i, _ in enumerate(sorted(driver.iterdir()))]
+    try:
+        found = subprocess.run(
+            ['nvidia-smi', '-L'], capture_output=True, text=True,
+            timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [x for x in found.stdout.splitlines() if x.startswith('GPU ')]
+    return [str(i) for i in range(len(lines))]
+
+
+def choose_gpu(
+    device: str, gpus: Sequence[str], seat: Seat, ranks_per_gpu: int,
+    gpu_ids: Sequence[str] = (),
+) -> str:
+    """Return the GPU of this rank, '' for CPU.
+
+    `device` is auto, cpu or cuda; `gpu_ids` narrows the visible list.  One
+    visible device under several local ranks is a launcher that gave each
+    task its own (`--gpus-per-task`), unless the launcher is not Slurm.
+
+    Raises:
+        InputError: CUDA asked for and absent, unknown ids, or more ranks
+            on the node than GPUs x ranks per GPU.
+    """
+    if device == 'cpu' or (device == 'auto' and not gpus):
+        return ''
+    if not gpus:
+        raise InputError(
+            '--device cuda: no NVIDIA GPU is visible here; use --device '
+            'cpu, or check CUDA_VISIBLE_DEVICES and the job\'s GPU request')
+    unknown = [g for g in gpu_ids if g not in gpus]
+    if unknown:
+        raise InputError(f'--gpu-ids {",".join(unknown)}: not among the '
+                         f'visible GPUs {",".join(gpus)}')
+    chosen = list(gpu_ids) or list(gpus)
+    if len(chosen) == 1 and seat.launcher == 'srun' and not gpu_ids:
+        return chosen[0]
+    room = len(chosen) * ranks_per_gpu
+    if seat.local_size > room:
+        raise InputError(
+            f'{seat.local_size} ranks on this node, but {len(chosen)} GPU(s)'
+            f' x --ranks-per-gpu {ranks_per_gpu}: start {room} ranks, or '
+            'allow more with --ranks-per-gpu N')
+    return chosen[seat.local_rank % len(chosen)]
+
+
+def place(
+    env: Mapping[str, str], threads: int, device: str = 'auto',
+    ranks_per_gpu: int = 1, gpu_ids: Sequence[str] = (),
+) -> Placement:
+    """Choose cores, threads and device of this process; changes nothing."""
+    seat = seat_from(env)
+    allowed = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') \
+        else range(os.cpu_count() or 1)
+    cpus = choose_cpus(tuple(allowed), seat, threads, os.cpu_count() or 1)
+    gpus = [] if device == 'cpu' else visible_gpus(env)
+    gpu = choose_gpu(device, gpus, seat, ranks_per_gpu, gpu_ids)
+    return Placement(seat, os.uname().nodename, cpus, threads,
+                     f'cuda:{gpu}' if gpu else 'cpu')
+
+
+def occupy(placement: Placement) -> None:
+    """Put the placement in force: thread variables, mask, visible GPU."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(placement.threads)
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, placement.cpus)
+    if placement.device.startswith('cuda:'):
+        os.environ['CUDA_VISIBLE_DEVICES'] = placement.device[5:]
+    else:
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
+
+def ranges(cpus: Sequence[int]) -> str:
+    """Write CPU numbers as ranges: (0, 1, 2, 5) -> '0-2,5'."""
+    parts: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if parts and cpu == parts[-1][1] + 1:
+            parts[-1][1] = cpu
+        else:
+            parts.append([cpu, cpu])
+    return ','.join(f'{a}-{b}' if b > a else f'{a}' for a, b in parts)
+
+
+def table(placements: Sequence[Placement], most: int = 16) -> str:
+    """Return the binding table, one line a rank, long jobs cut short."""
+    lines = ['rank  host              local  cpus          threads  device']
+    for rank, p in enumerate(placements[:most]):
+        local = f'{p.seat.local_rank}/{p.seat.local_size}'
+        lines.append(f'{rank:4d}  {p.host[:16]:16s}  {local:5s}  '
+                     f'{ranges(p.cpus):12s}  {p.threads:7d}  {p.device}')
+    if len(placements) > most:
+        lines.append(f'      ... and {len(placements) - most} ranks more')
+    return '\n'.join(lines)

@@ -1,0 +1,169 @@
+"""Start a program on all ranks and end it so that no rank hangs.
+
+The only place that names COMM_WORLD.  Plain `python -m mpiapp.<program>`
+behaves as under mpi4py's own runner: an exception, or a non-zero exit, of
+one rank ends the whole job with that code (measured: without this it hangs).
+"""
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mpiapp.errors import InputError
+from mpiapp.parallel import binding
+from mpiapp.parallel.agree import AgreedExit
+
+DONE, STOPPED, USAGE, FAILED, RESUMABLE = range(5)
+
+log = logging.getLogger('mpiapp')
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the options ask of the machine, before anything is loaded."""
+
+    threads: int = 1
+    device: str = 'auto'
+    ranks_per_gpu: int = 1
+    gpu_ids: tuple[str, ...] = ()
+    log_level: str = 'info'
+    log_file: str = ''
+
+
+@dataclass(frozen=True)
+class World:
+    """What a program runs in: its communicator and all placements."""
+
+    comm: Any
+    placement: binding.Placement
+    placements: tuple[binding.Placement, ...]
+
+
+def is_root() -> bool:
+    """Tell whether this process is rank 0, before MPI has started."""
+    return binding.seat_from(os.environ).rank == 0
+
+
+def leave(code: int, message: str = '') -> NoReturn:
+    """End before MPI has started, the same way on every rank.
+
+    Every rank comes here on its own, with the same code.  Rank 0 speaks;
+    the others give it time, since a launcher ends the whole job, messages
+    in flight included, as soon as one rank has left with an error.
+    """
+    if is_root():
+        if message:
+            print(message, file=sys.stderr if code else sys.stdout,
+                  flush=True)
+    elif code:
+        time.sleep(2)
+    sys.exit(code)
+
+
+def _start_mpi() -> Any:
+    import mpi4py
+    mpi4py.rc.thread_level = 'multiple'
+    from mpi4py import MPI
+    return MPI
+
+
+def _check_size(comm: Any, seat: binding.Seat) -> None:
+    """Refuse N copies of rank 0: mpirun of one MPI, mpi4py of another."""
+    if comm.size != seat.size:
+        raise InputError(
+            f'the launcher ({seat.launcher}) started {seat.size} ranks, but '
+            f'MPI sees {comm.size}: mpirun and mpi4py belong to different '
+            'MPI libraries; use the mpirun of the active environment')
+
+
+def _set_logging(comm: Any, resources: Resources) -> None:
+    level = getattr(logging, resources.log_level.upper())
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    where = '' if comm.rank == 0 else f'[rank {comm.rank}/{comm.size}] '
+    handler.setFormatter(logging.Formatter(f'{where}%(message)s'))
+    handler.setLevel(level if comm.rank == 0
+                     else max(level, logging.WARNING))
+    log.handlers = [handler]
+    log.setLevel(min(level, logging.INFO))
+    log.propagate = False
+    if resources.log_file:
+        suffix = f'.{comm.rank}' if comm.rank else ''
+        to_file = logging.FileHandler(resources.log_file + suffix)
+        to_file.setFormatter(logging.Formatter(
+            f'%(asctime)s {comm.rank}/{comm.size} %(message)s'))
+        log.addHandler(to_file)
+
+
+def _abort(comm: Any, code: int, text: str) -> NoReturn:
+    """Say why, give other ranks a moment to speak too, end the job."""
+    for line in text.rstrip().splitlines():
+        print(f'[rank {comm.rank}] {line}', file=sys.stderr)
+    sys.stderr.flush()
+    sys.stdout.flush()
+    time.sleep(0.3)
+    comm.Abort(code)
+    os._exit(code)
+
+
+def _guard_threads(comm: Any) -> None:
+    """Let an exception in a helper thread end the job as well."""
+    def hook(args: threading.ExceptHookArgs) -> None:
+        text = ''.join(traceback.format_exception(
+            args.exc_type, args.exc_value, args.exc_traceback))
+        _abort(comm, STOPPED, text)
+    threading.excepthook = hook
+
+
+def _run(comm: Any, main: Callable[[World], int], world: World) -> int:
+    """Run `main`; only ends that all ranks share come back from here."""
+    try:
+        return main(world)
+    except AgreedExit as end:
+        if comm.rank == 0:
+            prefix = 'error: ' if end.code else ''
+            print(f'{prefix}{end.message}', file=sys.stderr, flush=True)
+        return end.code
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        if code:
+            _abort(comm, code, f'left with exit code {end.code}')
+        return 0
+    except BaseException:
+        _abort(comm, STOPPED, traceback.format_exc())
+
+
+def launch(main: Callable[[World], int], resources: Resources) -> int:
+    """Place this rank, start MPI, run `main` on every rank.
+
+    Returns the exit code, equal on all ranks: 0 done, 2 wrong input,
+    3 too many records failed, 4 stopped early and resumable; whatever
+    `main` returns, which it must have agreed on.  Anything unforeseen
+    aborts the job with code 1.
+    """
+    try:
+        placement = binding.place(
+            os.environ, resources.threads, resources.device,
+            resources.ranks_per_gpu, resources.gpu_ids)
+    except InputError as error:
+        leave(USAGE, f'error: {error}')
+    binding.occupy(placement)
+    MPI = _start_mpi()
+    comm = MPI.COMM_WORLD.Dup()
+    try:
+        _check_size(comm, placement.seat)
+    except InputError as error:
+        leave(USAGE, f'error: {error}')
+    _set_logging(comm, resources)
+    _guard_threads(comm)
+    placements = tuple(comm.allgather(placement))
+    code = _run(comm, main, World(comm, placement, placements))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code

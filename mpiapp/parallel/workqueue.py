@@ -1,0 +1,295 @@
+"""Who works on what: one ordered list, pulled by every rank as it runs dry.
+
+Ranks of one node take the next items from a pool in shared memory, so that
+pulling never waits for a process that is inside a native call, whether that
+call frees the interpreter lock or not.  The node of rank 0 holds the whole
+list; other nodes keep a range of it and a second range in reserve, fetched
+by a thread of their first rank from a thread of rank 0 before it is needed.
+Longest items come first, so the ranges shrink towards the end of the list.
+"""
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mpiapp.parallel.nodeshare import NodeShare
+from mpiapp.records import Ints
+
+# words of the pool: two ranges of the list, the end, the stop reason
+HEAD, TAIL, NEXT_HEAD, NEXT_TAIL, EXHAUSTED, STOP = range(6)
+N_WORDS = 8
+
+# counters of one rank, in its row of the pool
+COUNTERS = (
+    'pending', 'converged', 'unconverged', 'failed', 'rejected', 'broken',
+    'skipped', 'steps', 'atom_steps', 'work_us', 'pulls',
+)
+N_COUNTERS = 16
+
+REQUEST, REPLY = 71, 72
+POLL_SECONDS = 0.002
+HEARTBEAT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class _Grant:
+    start: int
+    stop: int
+    exhausted: bool
+    stop_reason: int
+
+
+class WorkQueue:
+    """The list `order` of row numbers, shared by the ranks of `comm`.
+
+    Collective to make and to `close`.  `order` [n] must be equal on all
+    ranks.  `node_comm` holds the ranks that share memory; by default the
+    ranks of one node.
+    """
+
+    def __init__(
+        self, comm: Any, order: Ints, node_comm: Any = None,
+    ) -> None:
+        self._comm = comm.Dup()
+        self.order = order
+        self._own_node_comm = node_comm is None
+        self._node = node_comm or _node_comm(comm)
+        self._share = self._map_share()
+        self._words = self._share.words
+        self._counters = self._words[N_WORDS:].reshape(-1, N_COUNTERS)
+        self.counters = self._counters[self._node.rank]
+        self._leaders = self._find_leaders()
+        self._lay_out()
+        self._remote: dict[int, Ints] = {}
+        self._closing = threading.Event()
+        self._thread = self._start_thread()
+        self.waited = 0.0
+
+    def _map_share(self) -> NodeShare:
+        n_words = N_WORDS + N_COUNTERS * self._node.size
+        try:
+            return NodeShare(self._node, n_words)
+        except OSError:
+            # Private /tmp and /dev/shm per rank: each rank is its own node.
+            self._node = self._node.Split(self._node.rank)
+            return NodeShare(self._node, N_WORDS + N_COUNTERS)
+
+    def _find_leaders(self) -> list[int]:
+        leader = self._comm.rank if self._node.rank == 0 else -1
+        return [r for r in self._comm.allgather(leader) if r >= 0]
+
+    def _lay_out(self) -> None:
+        self._home = self._node.bcast(self._comm.rank == 0)
+        if self._node.rank == 0:
+            self._words[:] = 0
+            if self._home:
+                self._words[TAIL] = len(self.order)
+                self._words[EXHAUSTED] = 1
+        # every rank of rank 0's node sees a full pool before it is cut
+        self._comm.Barrier()
+        self._scatter_first()
+
+    def _scatter_first(self) -> None:
+        """Give each other node its range and its reserve."""
+        sizes = self._comm.gather(self._node.size)
+        grants: list[list[_Grant]] = [[] for _ in range(self._comm.size)]
+        if self._comm.rank == 0:
+            for _ in range(2):
+                for leader in self._leaders[1:]:
+                    grants[leader].append(self._grant(sizes[leader]))
+        for grant in self._comm.scatter(grants if self._comm.rank == 0
+                                        else None):
+            self._receive(grant, wanted=True)
+            if self._words[HEAD] == self._words[TAIL]:
+                self._promote()
+        self._comm.Barrier()
+
+    def _start_thread(self) -> threading.Thread | None:
+        if len(self._leaders) == 1 or self._comm.rank not in self._leaders:
+            return None
+        from mpi4py import MPI
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            raise RuntimeError(
+                'several nodes need an MPI with MPI_THREAD_MULTIPLE')
+        target = self._serve if self._comm.rank == 0 else self._fetch
+        thread = threading.Thread(target=target, daemon=True)
+        thread.start()
+        return thread
+
+    # pulling
+
+    def pull(self, n: int, wait: bool = True) -> Ints:
+        """Take up to n items; an empty result means the list has ended.
+
+        With `wait` false an empty result may also mean that the node's
+        reserve has not arrived yet.
+        """
+        started = time.perf_counter()
+        self.counters[10] += 1
+        while True:
+            with self._share.lock():
+                taken = self._take(n)
+                ended = bool(self._words[EXHAUSTED] or self._words[STOP])
+            if len(taken) or ended or not wait:
+                self.waited += time.perf_counter() - started
+                return taken
+            time.sleep(POLL_SECONDS)
+
+    def _take(self, n: int) -> Ints:
+        w = self._words
+        if w[STOP]:
+            return self.order[:0]
+        if w[HEAD] == w[TAIL] and w[NEXT_HEAD] < w[NEXT_TAIL]:
+            self._promote()
+        head = int(w[HEAD])
+        stop = min(head + n, int(w[TAIL]))
+        w[HEAD] = stop
+        return self.order[head:stop]
+
+    def _promote(self) -> None:
+        """Make the reserve the current range."""
+        w = self._words
+        w[HEAD], w[TAIL] = w[NEXT_HEAD], w[NEXT_TAIL]
+        w[NEXT_HEAD] = w[NEXT_TAIL]
+
+    # stopping
+
+    @property
+    def stop_reason(self) -> int:
+        """Return why all ranks are to stop; 0 while they are not."""
+        return int(self._words[STOP])
+
+    def stop(self, reason: int) -> None:
+        """Tell all ranks of all nodes to take no more work."""
+        if not self._words[STOP]:
+            self._words[STOP] = reason
+
+    # counting
+
+    def totals(self) -> Ints:
+        """Return the counters [N_COUNTERS] summed over the ranks so far.
+
+        Rank 0 knows all nodes (others as of their last message); another
+        rank knows its own node.
+        """
+        total = self._counters.sum(axis=0)
+        for sums in list(self._remote.values()):
+            total = total + sums
+        return total
+
+    # between nodes
+
+    def _serve(self) -> None:
+        """Answer the first ranks of other nodes until all have gone."""
+        from mpi4py import MPI
+        status = MPI.Status()
+        alive = len(self._leaders) - 1
+        while alive:
+            if not self._comm.Iprobe(MPI.ANY_SOURCE, REQUEST, status):
+                time.sleep(POLL_SECONDS)
+                continue
+            node = status.Get_source()
+            wanted, n_ranks, reason, sums, bye = self._comm.recv(
+                source=node, tag=REQUEST)
+            self._remote[node] = sums
+            if reason:
+                self.stop(reason)
+            alive -= bye
+            if not bye:
+                grant = self._grant(n_ranks) if wanted else _Grant(
+                    0, 0, False, self.stop_reason)
+                self._comm.send(grant, dest=node, tag=REPLY)
+
+    def _grant(self, n_ranks: int) -> _Grant:
+        """Cut the next range for a node: a part of its share of the rest.
+
+        An eighth: the head of the list holds the longest items, so a node
+        must not get its whole share from there; the parts shrink to one
+        item a rank at the end.
+        """
+        with self._share.lock():
+            w = self._words
+            left = int(w[TAIL] - w[HEAD])
+            share = left * n_ranks // (8 * self._comm.size)
+            start = int(w[HEAD])
+            stop = start + min(left, max(n_ranks, share))
+            w[HEAD] = stop
+            return _Grant(start, stop, start == stop, int(w[STOP]))
+
+    def _fetch(self) -> None:
+        """Keep this node's reserve filled, its counters known to rank 0."""
+        last = -HEARTBEAT_SECONDS
+        while not self._closing.is_set():
+            w = self._words
+            wanted = bool(w[NEXT_HEAD] == w[NEXT_TAIL]
+                          and not w[EXHAUSTED] and not w[STOP])
+            if not wanted and time.monotonic() - last < HEARTBEAT_SECONDS:
+                time.sleep(POLL_SECONDS)
+                continue
+            last = time.monotonic()
+            self._send_request(wanted, bye=False)
+            while not self._comm.Iprobe(0, REPLY):
+                time.sleep(POLL_SECONDS)
+            self._receive(self._comm.recv(source=0, tag=REPLY), wanted)
+        self._send_request(False, bye=True)
+
+    def _send_request(self, wanted: bool, bye: bool) -> None:
+        sums = self._counters.sum(axis=0)
+        self._comm.send((wanted, self._node.size, self.stop_reason, sums,
+                         bye), dest=0, tag=REQUEST)
+
+    def _receive(self, grant: _Grant, wanted: bool) -> None:
+        with self._share.lock():
+            if wanted:
+                self._words[NEXT_HEAD] = grant.start
+                self._words[NEXT_TAIL] = grant.stop
+                self._words[EXHAUSTED] |= int(grant.exhausted)
+            if grant.stop_reason:
+                self._words[STOP] = grant.stop_reason
+
+    def close(self) -> None:
+        """Collective: end the threads, free the communicators."""
+        # all ranks of this node have finished before its thread says bye
+        idle_barrier(self._node)
+        self._closing.set()
+        if self._thread:
+            self._thread.join()
+        idle_barrier(self._comm)
+        if self._own_node_comm:
+            self._node.Free()
+        self._comm.Free()
+
+
+def _node_comm(comm: Any) -> Any:
+    from mpi4py import MPI
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def idle_barrier(comm: Any, poll_seconds: float = 0.01) -> None:
+    """Collective: a barrier that leaves the core to others while it waits.
+
+    MPI's own barrier spins; a rank that is done early would take a core
+    from the ranks that are not when cores are shared.
+    """
+    request = comm.Ibarrier()
+    pause = 1e-4
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(2 * pause, poll_seconds)
+
+
+def counter(name: str) -> int:
+    """Return the position of a counter in a row of the pool."""
+    return COUNTERS.index(name)
+
+
+def node_sizes(comm: Any) -> list[int]:
+    """Collective: the number of ranks on each node, in order of leaders."""
+    node = _node_comm(comm)
+    size = node.size if node.rank == 0 else 0
+    node.Free()
+    return [int(n) for n in np.asarray(comm.allgather(size)) if n]

@@ -1,0 +1,90 @@
+"""Ends of a job: no rank hangs, the exit code tells what happened."""
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: a job that takes longer hangs
+LIMIT_SECONDS = 60
+
+SCRIPT = """
+import os, sys
+from mpiapp.errors import InputError
+from mpiapp.parallel.agree import agree
+from mpiapp.parallel.launch import Resources, launch
+
+def main(world):
+    comm, last = world.comm, world.comm.rank == world.comm.size - 1
+    case = sys.argv[1]
+    if case == 'done':
+        return 0
+    if case == 'code':
+        return 4
+    if last and case == 'raises':
+        raise ValueError('broken heart')
+    if last and case == 'exits':
+        sys.exit(7)
+    if last and case == 'killed':
+        os.kill(os.getpid(), 9)
+    if last and case == 'thread':
+        import threading
+        threading.Thread(target=lambda: 1 / 0).start()
+    with agree(comm, 'the test'):
+        if last and case == 'input':
+            raise InputError('no such thing')
+        if last and case == 'agreed':
+            raise ValueError('agreed trouble')
+    comm.Barrier()
+    import time
+    time.sleep(600 if case == 'thread' else 0)
+    return 0
+
+sys.exit(launch(main, Resources()))
+"""
+
+
+def run(tmp_path: Path, case: str, n: int) -> tuple[int, str]:
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), case]
+    if n > 1:
+        command = ['mpirun', '-n', str(n), *command]
+    done = subprocess.run(command, capture_output=True, text=True,
+                          timeout=LIMIT_SECONDS)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+@pytest.mark.parametrize('n', [1, 2])
+@pytest.mark.parametrize('case, code, text', [
+    ('done', 0, ''),
+    ('code', 4, ''),
+    ('raises', 1, 'broken heart'),
+    ('exits', 7, 'exit code 7'),
+    ('thread', 1, 'ZeroDivisionError'),
+    ('input', 2, 'error: no such thing'),
+    ('agreed', 1, 'agreed trouble'),
+])
+def test_the_job_ends_with_its_code(
+    tmp_path: Path, case: str, code: int, text: str, n: int,
+) -> None:
+    returned, output = run(tmp_path, case, n)
+    assert returned == code, output
+    assert text in output
+
+
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+def test_a_killed_rank_ends_the_job(tmp_path: Path) -> None:
+    returned, _ = run(tmp_path, 'killed', 2)
+    assert returned != 0
+
+
+@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+def test_an_input_error_is_said_once(tmp_path: Path) -> None:
+    _, output = run(tmp_path, 'input', 2)
+    assert output.count('no such thing') == 1
+    assert 'Traceback' not in output
