@@ -16,3 +16,7 @@ class Rejection(Exception):
         super().__init__(f'{reason}: {message}')
         self.reason = reason
         self.message = message
+
+
+class StoreError(OSError):
+    """A result file can't be written or read; the text is for the user."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mpiapp.errors import InputError
+from mpiapp.errors import InputError, StoreError
 from mpiapp.parallel import binding
 from mpiapp.parallel.agree import AgreedExit
 
@@ -135,6 +135,8 @@ def _run(comm: Any, main: Callable[[World], int], world: World) -> int:
         if code:
             _abort(comm, code, f'left with exit code {end.code}')
         return 0
+    except StoreError as error:
+        _abort(comm, STOPPED, f'error: {error}')
     except BaseException:
         _abort(comm, STOPPED, traceback.format_exc())
 

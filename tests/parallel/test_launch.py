@@ -1,12 +1,13 @@
 """Ends of a job: no rank hangs, the exit code tells what happened."""
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.jobs import environment, needs_mpirun
 
 #: a job that takes longer hangs
 LIMIT_SECONDS = 60
@@ -54,11 +55,11 @@ def run(tmp_path: Path, case: str, n: int) -> tuple[int, str]:
     if n > 1:
         command = ['mpirun', '-n', str(n), *command]
     done = subprocess.run(command, capture_output=True, text=True,
-                          timeout=LIMIT_SECONDS)
+                          timeout=LIMIT_SECONDS, env=environment())
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+@needs_mpirun
 @pytest.mark.parametrize('n', [1, 2])
 @pytest.mark.parametrize('case, code, text', [
     ('done', 0, ''),
@@ -77,13 +78,13 @@ def test_the_job_ends_with_its_code(
     assert text in output
 
 
-@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+@needs_mpirun
 def test_a_killed_rank_ends_the_job(tmp_path: Path) -> None:
     returned, _ = run(tmp_path, 'killed', 2)
     assert returned != 0
 
 
-@pytest.mark.skipif(not shutil.which('mpirun'), reason='no mpirun')
+@needs_mpirun
 def test_an_input_error_is_said_once(tmp_path: Path) -> None:
     _, output = run(tmp_path, 'input', 2)
     assert output.count('no such thing') == 1

@@ -1,0 +1,55 @@
+# make env makes .venv; every other target uses it.  docs/install.md explains.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env demo lint test test-fast test-serial test-slow test-mpi \
+        clean-env
+
+MPI_SIZES ?= 1 2 4
+# One rank holds one core: the numerical libraries start no threads of theirs.
+export OMP_NUM_THREADS ?= 1
+
+ENTER := source .venv/bin/activate
+PYTEST := python -m pytest
+
+help:
+	@echo 'make env        make or repair .venv (about 3 minutes, then < 1 s)'
+	@echo 'make demo       the main job on 2 ranks, on real conformers'
+	@echo 'make test       lint, serial tests, MPI tests on $(MPI_SIZES) ranks'
+	@echo 'make test-fast  serial tests only, stop at the first failure'
+	@echo 'make test-slow  the serial tests that make test leaves out'
+	@echo 'make clean-env  remove .venv'
+
+env:
+	@bash jobs/environment.sh
+
+demo: env
+	@$(ENTER) && bash jobs/demo.sh
+
+lint: env
+	@$(ENTER) && flake8 mpiapp tests jobs
+	@$(ENTER) && isort --check-only mpiapp tests jobs
+	@$(ENTER) && mypy
+
+test: lint test-serial test-mpi
+
+test-serial: env
+	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m 'not slow' </dev/null
+
+test-fast: env
+	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m 'not slow' -x -q
+
+test-slow: env
+	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m slow </dev/null
+
+test-mpi: env
+	@$(ENTER) && for n in $(MPI_SIZES); do \
+	    echo "MPI tests on $$n ranks"; \
+	    timeout -k 30 300 mpirun -n $$n python -m mpi4py -m pytest \
+	        tests/mpi --with-mpi -m 'not slow' -x --color=no --no-header \
+	        </dev/null; \
+	done
+
+clean-env:
+	rm -rf .venv

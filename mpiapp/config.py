@@ -1,0 +1,251 @@
+"""Options: one frozen dataclass a program, read from command line or TOML.
+
+A field states its option once: help, choices and check are its metadata, the
+default is the field's.  The resolved values, defaults included, are stored
+with the results.  Only the standard library is imported, so that `--help`
+answers at once and before threads or MPI are set up.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+import mpiapp
+from mpiapp.errors import InputError
+
+T = TypeVar('T')
+
+EXIT_CODES = (
+    'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage or '
+    'input, nothing computed; 3 finished, but more records than --max-failed '
+    'failed; 4 stopped early by a signal or time limit, go on with --resume')
+
+
+def option(
+    default: Any, help: str, *, group: str = 'options',
+    choices: Sequence[str] = (), check: Callable[[Any], str] | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """Declare a field that is an option.
+
+    `check` returns what is wrong with a value, or nothing.  A tuple default
+    makes an option with several values, a bool a switch.
+    """
+    metadata = {'help': help, 'group': group, 'choices': tuple(choices),
+                'check': check, 'metavar': metavar}
+    return field(default=default, metadata=metadata)
+
+
+def positive(value: float | None) -> str:
+    """Check a number above zero; None passes."""
+    bad = value is not None and not (value > 0 and math.isfinite(value))
+    return 'must be greater than 0' if bad else ''
+
+
+def not_negative(value: float | None) -> str:
+    """Check a number that is zero or more; None passes."""
+    return 'must not be negative' if value is not None and value < 0 else ''
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving: exits are agreed."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f'{message}\n(see {self.prog} --help)')
+
+
+def _kind(annotation: Any) -> tuple[type, bool]:
+    """Return the scalar type of an annotation, and whether it is many."""
+    if typing.get_origin(annotation) is tuple:
+        return typing.get_args(annotation)[0], True
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        inner = [a for a in typing.get_args(annotation)
+                 if a is not type(None)]
+        return _kind(inner[0])
+    return annotation, False
+
+
+def _flag(name: str) -> str:
+    return '--' + name.replace('_', '-')
+
+
+def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
+    """Build the command-line parser of an options dataclass."""
+    made = _Parser(
+        prog=f'python -m mpiapp.{program}', description=about,
+        epilog=EXIT_CODES, allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made.add_argument('--version', action='version',
+                      version=f'mpiapp {mpiapp.__version__}')
+    made.add_argument('--config', metavar='FILE', default=None,
+                      help='TOML file with option names and values; the '
+                      'command line wins')
+    groups: dict[str, Any] = {}
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        group = f.metadata['group']
+        if group not in groups:
+            groups[group] = made.add_argument_group(group)
+        kind, many = _kind(hints[f.name])
+        extra: dict[str, Any] = {'help': f.metadata['help'],
+                                 'default': f.default, 'dest': f.name}
+        if kind is bool:
+            extra['action'] = argparse.BooleanOptionalAction \
+                if f.default else 'store_true'
+        else:
+            extra['type'] = kind
+            extra['metavar'] = f.metadata['metavar']
+            if f.metadata['choices']:
+                extra['choices'] = f.metadata['choices']
+            if many:
+                extra['nargs'] = '+'
+        groups[group].add_argument(_flag(f.name), **extra)
+    return made
+
+
+def _from_toml(path: str, cls: type) -> dict[str, Any]:
+    try:
+        with open(path, 'rb') as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise InputError(f'--config {path}: {error.strerror}') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f'--config {path}: {error}') from error
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    result = {}
+    for key, value in values.items():
+        name = key.replace('-', '_')
+        if name not in known:
+            raise InputError(f'--config {path}: unknown option {key!r}')
+        kind, many = _kind(hints[name])
+        result[name] = _cast(f'--config {path}: {key}', value, kind, many)
+    return result
+
+
+def _cast(where: str, value: Any, kind: type, many: bool) -> Any:
+    if many:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_cast(where, v, kind, False) for v in items)
+    if kind is float and isinstance(value, int) \
+            and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f'{where} = {value!r}: expected {kind.__name__}')
+    return value
+
+
+def read_options(
+    cls: type[T], program: str, about: str,
+    argv: Sequence[str] | None = None,
+) -> T:
+    """Return the options of a program, checked one by one.
+
+    Raises:
+        InputError: unknown option, wrong type or choice, value out of
+            range, unreadable configuration file.
+        SystemExit: for --help and --version, with code 0.
+    """
+    made = parser(cls, program, about)
+    first = made.parse_args(argv)
+    if first.config:
+        made.set_defaults(**_from_toml(first.config, cls))
+        first = made.parse_args(argv)
+    values = vars(first)
+    values.pop('config')
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        value = values[f.name]
+        if isinstance(value, list):
+            values[f.name] = value = tuple(value)
+        _check(f, value)
+    return cls(**values)
+
+
+def _check(f: dataclasses.Field[Any], value: Any) -> None:
+    choices = f.metadata['choices']
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, float) and math.isnan(item):
+            raise InputError(f'{_flag(f.name)}: not a number')
+        if choices and item is not None and item not in choices:
+            raise InputError(f'{_flag(f.name)} {item}: allowed are '
+                             f'{", ".join(choices)}')
+        fault = f.metadata['check'](item) if f.metadata['check'] else ''
+        if fault:
+            raise InputError(f'{_flag(f.name)} {item}: {fault}')
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options that every program with records has."""
+
+    output_dir: str = option(
+        '', 'folder of the results (default: runs, or the folder that the '
+        'prefix holds)', group='output')
+    output_prefix: str = option(
+        '', 'prefix of all result files (default: the program\'s name); '
+        'may hold a folder', group='output')
+    resume: bool = option(
+        False, 'go on with what an earlier run left', group='output')
+    overwrite: bool = option(
+        False, 'delete results of an earlier run first', group='output')
+    dry_run: bool = option(
+        False, 'check everything, print the plan, compute nothing',
+        group='run')
+    time_limit: str = option(
+        '', 'stop in good order after this time: seconds, 30m, 2h or '
+        '[days-]hours:minutes:seconds', group='run')
+    record_timeout: float | None = option(
+        None, 'seconds after which one record is given up as unconverged',
+        group='run', check=positive)
+    max_failed: int = option(
+        0, 'failed, rejected or broken records that are accepted before '
+        'the exit code is 3', group='run', check=not_negative)
+    strict: bool = option(
+        False, 'count unconverged records as failed too', group='run')
+    retry_failed: bool = option(
+        False, 'with --resume: try failed records again', group='run')
+    save_every: int = option(
+        25, 'results are forced to disk after so many records, and after '
+        '5 seconds in any case', group='run', check=positive)
+    threads_per_rank: int = option(
+        1, 'threads of one rank', group='machine', check=positive)
+    device: str = option('auto', 'where to compute', group='machine',
+                         choices=('auto', 'cpu', 'cuda'))
+    gpu_ids: tuple[str, ...] = option(
+        (), 'GPUs to use (default: all visible)', group='machine')
+    ranks_per_gpu: int = option(1, 'ranks that share one GPU',
+                                group='machine', check=positive)
+    writer: str = option(
+        'auto', 'how the HDF5 file is written: together by MPI-IO, or '
+        'gathered to rank 0', group='machine',
+        choices=('auto', 'mpio', 'gather'))
+    log_level: str = option(
+        'info', 'how much rank 0 tells', group='run',
+        choices=('debug', 'info', 'warning', 'error'))
+    log_file: str = option('', 'write the log of each rank here as well',
+                           group='run')
+
+
+@dataclass(frozen=True)
+class Method:
+    """Options that choose a potential."""
+
+    calculator: str = option(
+        'mace', 'potential: mace, gfn2, gfn1, lj', group='method')
+    model: str = option(
+        '', 'MACE model: small, medium or large (MACE-OFF23), or student '
+        '(bundled)', group='method')
+    model_path: str = option('', 'file of a MACE model', group='method',
+                             metavar='FILE')
+    mace_dtype: str = option('float64', 'arithmetic of MACE',
+                             group='method', choices=('float64', 'float32'))
+    backend: str = option('auto', 'how MACE is evaluated', group='method')
+    solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
+                          group='method')

@@ -1,0 +1,358 @@
+"""The loop that joins the steps: pull, work, journal, agreed stop, write.
+
+A program makes a `Plan` on rank 0 and a worker on every rank; `run` does the
+rest and returns what came of it.  A worker is a function of a `Stream`: it
+takes records while it has room and yields finished rows.
+"""
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.parallel import launch
+from mpiapp.parallel.agree import agree
+from mpiapp.parallel.launch import World
+from mpiapp.parallel.progress import NullProgress, Progress, State
+from mpiapp.parallel.stop import REASONS, StopWatch
+from mpiapp.parallel.workqueue import WorkQueue, counter
+from mpiapp.partition import CostModel, initial_shares, longest_first
+from mpiapp.records import (
+    DONE, FAILURES, Finished, Floats, Ints, Item, Row, Schema, Status, Stream,
+    Suspended
+)
+from mpiapp.store import folder
+from mpiapp.store.campaign import write_campaign
+from mpiapp.store.journal import JournalWriter, read_payloads
+from mpiapp.store.sources import share_results, survey_together
+from mpiapp.store.survey import Survey
+
+log = logging.getLogger('mpiapp')
+
+_STEPS = counter('steps')
+_ATOM_STEPS = counter('atom_steps')
+_WORK = counter('work_us')
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done; equal on all ranks.
+
+    `n_atoms` [n_records] are what the files claim, 0 where unknown;
+    `cost_model` predicts seconds from them; `wanted` [n_records] marks the
+    records of the window.  `settings` (JSON data) decide the results and
+    must not change on resume; `inputs` are mappings with path, sha256 and
+    n_records.  `meta` is stored with the results.  `blank(row)` gives the
+    known values of a record that has no result.
+    """
+
+    schema: Schema
+    result: Path
+    n_atoms: NDArray[np.int32]
+    cost_model: CostModel
+    wanted: NDArray[np.bool_]
+    settings: Mapping[str, Any]
+    inputs: Sequence[Mapping[str, Any]]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    blank: Callable[[int], Row] | None = None
+    resume: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+    slots: int = 1
+    save_every: int = 25
+    time_limit: float | None = None
+    writer: str = 'auto'
+
+    @property
+    def n_records(self) -> int:
+        """Number of records, those outside the window included."""
+        return len(self.n_atoms)
+
+    @cached_property
+    def costs(self) -> Floats:
+        """Predicted seconds [n_records] of each record."""
+        return self.cost_model.predict(self.n_atoms)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to; equal on all ranks.
+
+    `statuses` [n_records] are those of the result file, `stopped` names the
+    reason of an early end or is empty.  `ranks` are the per-rank figures:
+    seconds in work, pulling, storage and idle at the end, records, steps
+    and atom-steps; `wall` seconds from the first pull to the last result.
+    """
+
+    statuses: NDArray[np.int8]
+    stopped: str
+    wall: float
+    ranks: tuple[Mapping[str, float], ...]
+    write_seconds: float = 0.0
+
+    def exit_code(self, max_failed: int, strict: bool) -> int:
+        """Return the exit code that all programs share."""
+        if self.stopped and (self.statuses == Status.PENDING).any():
+            return launch.RESUMABLE
+        bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
+        failed = int(np.isin(self.statuses, [int(s) for s in bad]).sum())
+        return launch.FAILED if failed > max_failed else launch.DONE
+
+
+class RankStream:
+    """The records of one rank, as a worker sees them."""
+
+    def __init__(
+        self, queue: WorkQueue, watch: StopWatch, first: Ints,
+        states: Callable[[int], bytes],
+    ) -> None:
+        self._queue = queue
+        self._watch = watch
+        self._first = first
+        self._states = states
+        self.dry = False
+        self.dry_at = 0.0
+
+    def take(self, n: int, wait: bool = True) -> list[Item]:
+        """Return up to n records; none: the list has ended, or (without
+        `wait`) nothing is there at this moment."""
+        if self.stopping():
+            return []
+        rows, self._first = self._first[:n], self._first[n:]
+        if len(rows) < n and not (len(rows) or self.dry):
+            rows = self._queue.pull(n, wait)
+            if not len(rows) and wait:
+                self.dry, self.dry_at = True, time.perf_counter()
+        return [Item(int(r), self._states(int(r))) for r in rows]
+
+    def stopping(self) -> bool:
+        """Tell whether all ranks are to stop; also passes signals on."""
+        reason = self._watch.check()
+        if reason:
+            self._queue.stop(reason)
+        return bool(self._queue.stop_reason)
+
+
+Worker = Callable[[Stream], Iterator[Finished | Suspended]]
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where this run begins, equal on all ranks."""
+
+    folder: Path
+    run: int
+    digest: str
+    shares: Sequence[Ints]
+    order: Ints
+    retries: NDArray[np.int32]
+    states: Mapping[int, tuple[Path, int]]
+
+    @property
+    def todo(self) -> Ints:
+        """All rows that are left to do."""
+        return np.concatenate([*self.shares, self.order])
+
+
+def run(world: World, plan: Plan, worker: Worker) -> Outcome:
+    """Collective: do the work of a plan and write its result file.
+
+    Raises:
+        AgreedExit: the campaign can't be started or continued (code 2).
+    """
+    comm = world.comm
+    opened = None
+    with agree(comm, 'opening the campaign'):
+        if comm.rank == 0:
+            opened = folder.open_campaign(
+                plan.result, plan.settings, plan.inputs, plan.schema,
+                plan.resume, plan.overwrite)
+    start = _start(comm, plan, opened)
+    journal = None
+    with agree(comm, 'opening the journals'):
+        journal = JournalWriter(
+            start.folder / folder.journal_name(start.run, comm.rank),
+            plan.schema,
+            {'digest': start.digest, 'rank': comm.rank, 'run': start.run},
+            plan.save_every)
+    assert journal is not None
+    stopped, wall, figures = _work(comm, plan, worker, start, journal)
+    journal.close()
+    ranks = tuple(comm.allgather(figures))
+    statuses, seconds = write(world, plan, start.folder, ranks, wall)
+    if opened is not None:
+        opened.close()
+    return Outcome(statuses, REASONS.get(stopped, ''), wall, ranks, seconds)
+
+
+def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
+    """Survey the journals of earlier runs, decide what is left to do."""
+    path, number, digest = comm.bcast(
+        opened and (opened.path, opened.run, opened.digest))
+    found = survey_together(comm, path, plan.schema, digest)
+    start = None
+    with agree(comm, 'reading the journals'):
+        if found is not None:
+            for name, n_bytes in found.ignored.items():
+                log.warning('journal %s: %d bytes of a torn last entry are '
+                            'ignored', name, n_bytes)
+            start = _plan_start(plan, comm.size, found, path, number, digest)
+    result: _Start = comm.bcast(start)
+    return result
+
+
+def _plan_start(
+    plan: Plan, n_ranks: int, found: Survey, path: Path, number: int,
+    digest: str,
+) -> _Start:
+    progress = found.progress(plan.n_records)
+    finished = np.isin(progress.status, [int(s) for s in DONE])
+    if not plan.retry_failed:
+        finished |= progress.status == Status.FAILED
+    todo = np.flatnonzero(plan.wanted & ~finished).astype(np.int64)
+    costs = plan.costs[todo]
+    order = longest_first(costs, todo)
+    shares = initial_shares(order, costs, n_ranks, plan.slots)
+    states = {
+        int(s['row']): (path / found.names[s['journal']], int(s['offset']))
+        for s in found.live_states()}
+    return _Start(path, number, digest, [todo[s] for s in shares],
+                  todo[order[sum(map(len, shares)):]], progress.retries,
+                  states)
+
+
+def _work(
+    comm: Any, plan: Plan, worker: Worker, start: _Start,
+    journal: JournalWriter,
+) -> tuple[int, float, dict[str, float]]:
+    """Pull and work until the list has ended or all ranks stop."""
+    first = comm.scatter(start.shares if comm.rank == 0 else None)
+    queue = WorkQueue(comm, start.order)
+
+    def state_of(row: int) -> bytes:
+        if row not in start.states:
+            return b''
+        path, offset = start.states[row]
+        return read_payloads(path, [offset])[0]
+
+    with StopWatch(plan.time_limit) as watch:
+        stream = RankStream(queue, watch, first, state_of)
+        progress = _progress(comm, plan, start, queue)
+        comm.Barrier()
+        began = time.perf_counter()
+        stored = 0.0
+        for item in worker(stream):
+            before = time.perf_counter()
+            _commit(item, plan, start, journal, queue, comm.rank)
+            stored += time.perf_counter() - before
+        ended = time.perf_counter()
+        queue.close()
+        last = comm.allreduce(ended - began, op=_maximum())
+        progress.close()
+        stopped = queue.stop_reason
+    counts = queue.counters
+    busy = ended - began - stored - queue.waited
+    dry = (stream.dry_at or ended) - began
+    return stopped, last, {
+        'work': busy, 'pull': queue.waited, 'storage': stored,
+        'idle': last - (ended - began), 'until_dry': dry,
+        'records': float(counts[:7].sum()), 'steps': float(counts[_STEPS]),
+        'atom_steps': float(counts[_ATOM_STEPS]),
+    }
+
+
+def _maximum() -> Any:
+    from mpi4py import MPI
+    return MPI.MAX
+
+
+def _commit(
+    item: Finished | Suspended, plan: Plan, start: _Start,
+    journal: JournalWriter, queue: WorkQueue, rank: int,
+) -> None:
+    """Make a result or a state safe, then count it."""
+    if isinstance(item, Suspended):
+        journal.append_state(item.row, item.state)
+        return
+    values = dict(item.values, rank=rank,
+                  retries=int(start.retries[item.row]))
+    journal.append_row(item.row, values)
+    counts = queue.counters
+    counts[int(values['status'])] += 1
+    counts[_STEPS] += int(values.get('steps', 0))
+    counts[_ATOM_STEPS] += item.atom_steps
+    counts[_WORK] += int(plan.costs[item.row] * 1e6)
+
+
+def _progress(
+    comm: Any, plan: Plan, start: _Start, queue: WorkQueue,
+) -> Progress | NullProgress:
+    """Return the progress line on rank 0, a silent one elsewhere."""
+    if comm.rank:
+        return NullProgress()
+    todo = start.todo
+    n_before = int(plan.wanted.sum()) - len(todo)
+    predicted = max(float(plan.costs[todo].sum()), 1e-9)
+    bad = [int(s) for s in FAILURES]
+
+    def state() -> State:
+        totals = queue.totals()
+        done = int(totals[:7].sum())
+        return State(done + n_before, n_before + len(todo),
+                     int(totals[bad].sum()),
+                     min(1.0, float(totals[_WORK]) * 1e-6 / predicted))
+    return Progress(state, n_before)
+
+
+def write(
+    world: World, plan: Plan, path: Path,
+    ranks: Sequence[Mapping[str, float]], wall: float,
+) -> tuple[NDArray[np.int8], float]:
+    """Collective: write the result file from the journals in `path`.
+
+    Returns the status of every record and the seconds it took.
+    """
+    comm = world.comm
+    began = time.perf_counter()
+    found = survey_together(comm, path, plan.schema)
+    source = share_results(comm, path, found, plan.schema)
+    statuses = None
+    if found is not None:
+        statuses = found.progress(plan.n_records).status
+        statuses[~plan.wanted & (statuses == 0)] = Status.SKIPPED
+    statuses = comm.bcast(statuses)
+    timeline = {
+        'n_ranks': comm.size, 'wall_seconds': wall,
+        'host': [p.host for p in world.placements],
+        'device': [p.device for p in world.placements],
+        **{name: [r[name] for r in ranks] for name in ranks[0]},
+    }
+    write_campaign(
+        comm, plan.result, plan.schema, plan.n_records, source,
+        plan.meta, timeline,
+        parallel={'auto': None, 'mpio': True, 'gather': False}[plan.writer],
+        blank=plan.blank)
+    return statuses, time.perf_counter() - began
+
+
+def size_of_results(schema: Schema, n_atoms: NDArray[np.int32]) -> int:
+    """Predict the bytes of journals and result file together."""
+    fixed = sum(np.dtype(c.dtype).itemsize for c in schema.fixed)
+    per_atom = sum(np.dtype(c.dtype).itemsize * int(np.prod(c.shape))
+                   for c in schema.ragged)
+    return 2 * (fixed * len(n_atoms) + per_atom * int(np.sum(n_atoms)))
+
+
+def check_start(plan: Plan) -> None:
+    """Raise InputError where `run` would refuse to start; changes nothing."""
+    folder.check_campaign(
+        plan.result,
+        folder.describe(plan.settings, plan.inputs, plan.schema),
+        plan.resume, plan.overwrite)

@@ -1,0 +1,169 @@
+"""Join campaign files: python -m mpiapp.merge A.h5 B.h5 --output C.h5."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpiapp.errors import InputError
+
+if TYPE_CHECKING:
+    from mpiapp.store.reader import Campaign, FileSource
+
+ABOUT = '''Join campaign files that were made with the same settings.
+Files of different input are put one after the other.  Files of the same
+input (windows of one campaign, as a job array makes them) are laid over each
+other: every record is taken from the file in which it was worked on.'''
+EXIT_CODES = ('exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
+              'usage or input, nothing written')
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(
+        prog='python -m mpiapp.merge', description=ABOUT, epilog=EXIT_CODES)
+    made.add_argument('files', nargs='+', type=Path, metavar='FILE.h5')
+    made.add_argument('--output', type=Path, required=True,
+                      metavar='FILE.h5', help='file to be written')
+    made.add_argument('--overwrite', action='store_true',
+                      help='replace the output if it exists')
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = parser().parse_args(argv)
+    try:
+        n_records = merge(options.files, options.output, options.overwrite)
+    except (InputError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{options.output}: {n_records} records of '
+          f'{len(options.files)} files')
+    return 0
+
+
+def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
+    """Write the joined file; return its number of records.
+
+    Raises:
+        InputError: fewer than two files, different settings or columns,
+            damaged files, a record worked on in two of them, an output
+            that exists.
+        OSError: the output can't be written.
+    """
+    from mpiapp.parallel.agree import AgreedExit
+    from mpiapp.parallel.serial import SerialComm
+    from mpiapp.store.campaign import write_campaign
+    from mpiapp.store.reader import load
+    from mpiapp.store.sources import JoinedSource
+    if len(files) < 2:
+        raise InputError('name at least two files to join')
+    if output.exists() and not overwrite:
+        raise InputError(f'{output} exists already: use --overwrite')
+    if not output.absolute().parent.is_dir():
+        raise InputError(f'no such folder: {output.absolute().parent}')
+    parts = [load(path) for path in files]
+    check_alike(parts)
+    same = all(_identity(p) == _identity(parts[0]) for p in parts)
+    sources, n_records = overlay(parts) if same else chain(parts)
+    inputs = parts[0].meta['inputs'] if same else [
+        item for part in parts for item in part.meta['inputs']]
+    blank = skipped_rows(parts[0]) if same else None
+    try:
+        write_campaign(
+            SerialComm(), output, parts[0].schema, n_records,
+            JoinedSource(sources), {**parts[0].meta, 'inputs': inputs},
+            {'merged': [p.timeline for p in parts]}, blank=blank)
+    except AgreedExit as error:
+        raise error.__cause__ or error from None
+    return n_records
+
+
+def _identity(part: Campaign) -> list[Any]:
+    return [item.get('sha256') for item in part.meta.get('inputs', [])]
+
+
+def check_alike(parts: Sequence[Campaign]) -> None:
+    """Raise InputError where columns or settings differ."""
+    from mpiapp.store.folder import differences
+    from mpiapp.store.packing import layout
+    first = parts[0]
+    for part in parts:
+        if 'inputs' not in part.meta or 'settings' not in part.meta:
+            raise InputError(f'{part.path} does not tell its settings and '
+                             'inputs')
+        if layout(part.schema) != layout(first.schema):
+            raise InputError(f'{part.path} has other columns than '
+                             f'{first.path}')
+        lines = differences(first.meta['settings'], part.meta['settings'])
+        if lines:
+            raise InputError(
+                f'{first.path} (was) and {part.path} (now) have different '
+                'settings:\n  ' + '\n  '.join(lines))
+
+
+def chain(parts: Sequence[Campaign]) -> tuple[list[FileSource], int]:
+    """Put the records of the files one after the other."""
+    import numpy as np
+
+    from mpiapp.store.reader import FileSource
+    sources = []
+    n_records = n_files = 0
+    for part in parts:
+        records = np.arange(part.n_records)
+        changes = {'file_number': n_files} \
+            if 'file_number' in part.table else {}
+        sources.append(FileSource(
+            part, records + n_records, records, changes))
+        n_records += part.n_records
+        n_files += len(part.meta['inputs'])
+    return sources, n_records
+
+
+def overlay(parts: Sequence[Campaign]) -> tuple[list[FileSource], int]:
+    """Take each record from the only file in which it was worked on."""
+    import numpy as np
+
+    from mpiapp.records import Status
+    from mpiapp.store.reader import FileSource
+    n_records = parts[0].n_records
+    taken = np.zeros(n_records, bool)
+    sources = []
+    for part in parts:
+        if part.n_records != n_records:
+            raise InputError(f'{part.path} has {part.n_records} records, '
+                             f'{parts[0].path} {n_records}, of the same '
+                             'input')
+        idle = part.table['status'].isin([Status.PENDING, Status.SKIPPED])
+        done = ~idle.to_numpy()
+        if (taken & done).any():
+            row = int(np.flatnonzero(taken & done)[0])
+            raise InputError(f'{part.path}: record {row} was worked on in '
+                             'another of the files too')
+        taken |= done
+        rows = np.flatnonzero(done)
+        sources.append(FileSource(part, rows, rows))
+    return sources, n_records
+
+
+def skipped_rows(part: Campaign) -> Any:
+    """Return how a record looks that no file worked on."""
+    table = part.table
+
+    def blank(row: int) -> dict[str, Any]:
+        return table.loc[row].to_dict()
+    return blank
+
+
+def _run() -> int:
+    # no MPI is needed, and on the login node of a cluster it can't start
+    import mpi4py
+    mpi4py.rc.initialize = False
+    return main()
+
+
+if __name__ == '__main__':
+    sys.exit(_run())

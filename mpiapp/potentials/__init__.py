@@ -1,0 +1,81 @@
+"""Step 3, potentials: one file or folder each, found by its name.
+
+A potential is a module here that offers `build(options) -> Potential` and,
+where it has something to check or to fetch, `resolve(options)` and
+`obtain(options)`.  Importing one is cheap: heavy packages are imported when
+it is built.
+"""
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from mpiapp.potentials.base import (
+    DEVICES, DTYPES, Potential, PotentialOptions, choose, file_sha256
+)
+from mpiapp.records import InputError, Structure
+
+__all__ = ['Potential', 'PotentialOptions', 'build', 'file_sha256', 'names',
+           'obtain', 'resolve']
+
+#: further names served by one file
+ALIASES = {'gfn1': 'tblite', 'gfn2': 'tblite'}
+
+#: modules of this folder that are no potentials
+SUPPORT = frozenset({'base', 'guard'})
+
+
+def names() -> list[str]:
+    """Return the names that `PotentialOptions.calculator` may have."""
+    found = {m.name for m in pkgutil.iter_modules(__path__)}
+    return sorted((found - SUPPORT) | set(ALIASES))
+
+
+def resolve(options: PotentialOptions) -> PotentialOptions:
+    """Return the options with `model_path` filled in where it is known.
+
+    Cheap: nothing heavy is imported, no network is used.  A model that
+    would have to be downloaded keeps `model_path` None.  Raises InputError
+    for unknown names and for files that can't be a model.
+    """
+    module = _module(options.calculator)
+    choose('dtype', options.dtype, DTYPES)
+    choose('device', options.device, DEVICES)
+    if options.threads < 1:
+        raise InputError(f'threads must be at least 1, not {options.threads}')
+    own = getattr(module, 'resolve', None)
+    return own(options) if own else options
+
+
+def obtain(options: PotentialOptions) -> PotentialOptions:
+    """Return resolved options whose files are on disk; may download.
+
+    To be called by one rank only.  Raises InputError, naming the ways out,
+    where a download is needed and not possible.
+    """
+    resolved = resolve(options)
+    own = getattr(_module(options.calculator), 'obtain', None)
+    return own(resolved) if own else resolved
+
+
+def build(
+    options: PotentialOptions,
+    structures_sample: Sequence[Structure] = (),
+) -> Potential:
+    """Build the potential, its fast path guarded on the sample.
+
+    Never downloads (see `obtain`).  A path that is not the float64
+    reference of its model is compared with it on `structures_sample` and
+    replaced by it where they disagree; `describe()['guard']` says so.
+    Raises InputError for what the user must mend.
+    """
+    return _module(options.calculator).build(
+        resolve(options), structures_sample)
+
+
+def _module(calculator: str) -> ModuleType:
+    choose('calculator', calculator, tuple(names()))
+    key = ALIASES.get(calculator, calculator)
+    return import_module(f'{__name__}.{key}')

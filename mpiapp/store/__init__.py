@@ -1,0 +1,1 @@
+"""Step 4: journals that survive a kill, and the campaign file."""

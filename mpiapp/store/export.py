@@ -1,0 +1,251 @@
+"""Tables and structures for people, made from a finished campaign file."""
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpiapp.chemistry.charge import apply_policy
+from mpiapp.errors import InputError
+from mpiapp.records import Floats, Ints, Status, Structure
+from mpiapp.store.files import replacing
+from mpiapp.store.reader import Campaign, load
+from mpiapp.structures import write_sdf_record
+from mpiapp.units import KCAL_PER_EV
+
+if TYPE_CHECKING:
+    import pandas
+
+    from mpiapp.structures import Collection
+
+#: rows that count in means
+HAS_RESULT = (Status.CONVERGED, Status.UNCONVERGED)
+
+#: records that are held at a time
+SPAN = 2000
+
+Record = Mapping[str, Any]
+
+
+def _number(form: str) -> Callable[[Any], str]:
+    """Return a formatter; what is not finite becomes an empty field."""
+    def formatted(value: Any) -> str:
+        return format(value, form) if np.isfinite(value) else ''
+    return formatted
+
+
+def _kcal(value: float) -> str:
+    return _number('.6f')(value * KCAL_PER_EV)
+
+
+def _flag(value: Any) -> str:
+    return str(bool(value))
+
+
+def _known(value: int) -> str:
+    return str(value) if value >= 0 else ''
+
+
+def _word(status: int) -> str:
+    return Status(status).name.lower()
+
+
+def _is_converged(status: int) -> str:
+    return _flag(status == Status.CONVERGED)
+
+
+#: (header, column of the file, formatter), in the order of the table
+CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ('name', 'name', str),
+    ('r_group', 'r_group', str),
+    ('screen_group', 'screen_group', str),
+    ('mseq', 'mseq', _known),
+    ('conformer_id', 'record', str),
+    ('moe_energy_kcal', 'moe_energy_kcal', _number('.10g')),
+    ('mace_energy_kcal', 'e_total', _kcal),
+    ('file_number', 'file_number', str),
+    ('charge', 'charge', str),
+    ('charge_ignored', 'charge_ignored', _flag),
+    ('n_added_hydrogens', 'n_added_hydrogens', str),
+    ('cip', 'cip', str),
+    ('status', 'status', _word),
+    ('reason', 'reason', str),
+    ('message', 'message', str),
+    ('converged', 'status', _is_converged),
+    ('steps', 'steps', str),
+    ('fmax_final', 'fmax_final', _number('.6g')),
+    ('seconds', 'seconds', _number('.3f')),
+    ('rmsd_A', 'rmsd_start_final', _number('.6f')),
+    ('e_total_eV', 'e_total', _number('.8f')),
+    ('e_model_minus_e0_eV', 'e_model_minus_e0', _number('.8f')),
+    ('rel_energy_kcal', 'rel_energy', _kcal),
+)
+
+SUMMARY = (
+    'name', 'r_group', 'screen_group', 'n_conformers', 'n_converged',
+    'n_unconverged', 'n_failed', 'n_rejected', 'n_left_out',
+    'mean_energy_kcal', 'min_energy_kcal', 'energy_spread_kcal',
+    'mean_steps', 'mean_rmsd_A',
+)
+
+
+def write_tables(
+    result: Path | str, prefix: Path | str, collection: Collection,
+) -> list[Path]:
+    """Write <prefix>_all_conformers.csv, _summary.csv and _final.sdf.
+
+    `collection` are the input files of the campaign.  Each file appears
+    when it is complete.  Returns their paths.
+
+    Raises:
+        InputError: no result file, or one of another kind or other input.
+        StoreError: a file can't be written.
+    """
+    campaign = load(result)
+    if len(collection) != campaign.n_records:
+        raise InputError(f'{result} has {campaign.n_records} records, the '
+                         f'input {len(collection)}')
+    paths = [Path(f'{prefix}_{end}') for end in (
+        'all_conformers.csv', 'summary.csv', 'final.sdf')]
+    table = worked_on(campaign)
+    _write_csv(paths[0], [c[0] for c in CONFORMER],
+               map(conformer_line, as_records(table)))
+    _write_csv(paths[1], SUMMARY, summary_lines(table))
+    with replacing(paths[2]) as part, \
+            open(part, 'w', encoding='utf-8', newline='\n') as file:
+        file.writelines(final_records(campaign, collection, table))
+    return paths
+
+
+def worked_on(campaign: Campaign) -> pandas.DataFrame:
+    """Return the records not skipped, with columns `row`, `rel_energy`.
+
+    `rel_energy` [eV] is relative to the lowest converged record of the same
+    name; NaN where the record itself is not converged.
+
+    Raises:
+        InputError: the file lacks columns that the tables show.
+    """
+    table = campaign.table
+    lacking = {c[1] for c in CONFORMER} - set(table.columns) - {'rel_energy'}
+    if lacking:
+        raise InputError(f'{campaign.path} has no columns '
+                         f'{", ".join(sorted(lacking))}: not of reopt')
+    energy = table['e_total'].where(table['status'] == Status.CONVERGED)
+    table = table.assign(
+        row=table.index,
+        rel_energy=energy - energy.groupby(table['name']).transform('min'))
+    return table[table['status'] != Status.SKIPPED]
+
+
+def as_records(table: pandas.DataFrame) -> Iterator[Record]:
+    """Yield the lines of a table as mappings, one at a time."""
+    names = list(table.columns)
+    for start in range(0, len(table), SPAN):
+        part = table.iloc[start:start + SPAN]
+        for values in zip(*(part[n].tolist() for n in names), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+def conformer_line(record: Record) -> list[str]:
+    """Format one record as the fields of the conformer table."""
+    return [form(record[name]) for _, name, form in CONFORMER]
+
+
+def summary_lines(table: pandas.DataFrame) -> Iterator[list[str]]:
+    """Format one line per name, in the order the names first appear."""
+    for name, group in table.groupby('name', sort=False):
+        first = group.iloc[0]
+        part = group[group['status'].isin(HAS_RESULT)]
+        yield [str(name), first['r_group'], first['screen_group'],
+               *map(str, _counts(group['status'].to_numpy())),
+               *_means(part)]
+
+
+def _counts(status: Ints) -> list[int]:
+    """Count all, converged, unconverged, failed, rejected, left out."""
+    n = np.bincount(status, minlength=len(Status)).tolist()
+    failed = n[Status.FAILED] + n[Status.BROKEN]
+    return [len(status), n[Status.CONVERGED], n[Status.UNCONVERGED], failed,
+            n[Status.REJECTED],
+            failed + n[Status.REJECTED] + n[Status.PENDING]]
+
+
+def _means(table: pandas.DataFrame) -> list[str]:
+    """Format mean, least and spread of energies, mean steps and RMSD."""
+    energies = _finite(table, 'e_total') * KCAL_PER_EV
+    spread = energies - energies.min() if len(energies) else energies
+    values = [_mean(energies), energies.min(initial=np.inf),
+              spread.max(initial=0.0) if len(energies) else np.nan,
+              _mean(_finite(table, 'steps')),
+              _mean(_finite(table, 'rmsd_start_final'))]
+    return [_number('.6f')(value) for value in values]
+
+
+def _finite(table: pandas.DataFrame, name: str) -> Floats:
+    values = table[name].to_numpy(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _write_csv(
+    path: Path, header: Iterable[str], lines: Iterable[list[str]],
+) -> None:
+    # the byte order mark makes spreadsheets read UTF-8, as the original did
+    with replacing(path) as part, \
+            open(part, 'w', encoding='utf-8-sig', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(header)
+        writer.writerows(lines)
+
+
+def final_records(
+    campaign: Campaign, collection: Collection, table: pandas.DataFrame,
+) -> Iterator[str]:
+    """Yield the SD records of all records that have a final geometry.
+
+    Raises:
+        InputError: the input has other atoms than the result.
+    """
+    for start in range(0, len(table), SPAN):
+        part = table.iloc[start:start + SPAN]
+        rows = part['row'].to_numpy()
+        numbers = campaign.ragged_span('numbers', rows[0], rows[-1] + 1)
+        final = campaign.ragged_span('x_final', rows[0], rows[-1] + 1)
+        for record in as_records(part):
+            i = record['row'] - rows[0]
+            if len(final[i]) and np.isfinite(final[i]).all():
+                structure = _computed(collection, record, numbers[i])
+                tags = {**structure.tags, **final_tags(record)}
+                yield write_sdf_record(structure, final[i], tags)
+
+
+def _computed(
+    collection: Collection, record: Record, numbers: Ints,
+) -> Structure:
+    """Return the structure as it was computed, added hydrogens included."""
+    structure = collection.load(record['row'])
+    if record['n_added_hydrogens'] > 0:
+        structure = apply_policy(structure, 'neutralise', False).structure
+    if not np.array_equal(structure.numbers, numbers):
+        raise InputError(f'record {record["record"]} of input file '
+                         f'{record["file_number"]} has other atoms than the '
+                         'result: the file was changed')
+    return structure
+
+
+def final_tags(record: Record) -> dict[str, str]:
+    """Return the data items that we add to an SD record."""
+    return {
+        'mpiapp_status': _word(record['status']),
+        'mpiapp_reason': record['reason'] or 'none',
+        'mpiapp_energy_eV': _number('.8f')(record['e_total']),
+        'mpiapp_steps': str(record['steps']),
+        'mpiapp_fmax_eV_A': _number('.6g')(record['fmax_final']),
+    }

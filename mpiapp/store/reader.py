@@ -1,0 +1,218 @@
+"""Reads campaign files back, as tables and arrays."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.errors import InputError
+from mpiapp.records import Column, Floats, Ints, Schema
+from mpiapp.store.hdf5 import open_serial
+from mpiapp.store.layout import (
+    FORMAT, VERSION, column_path, offsets_name, ragged_groups
+)
+from mpiapp.store.packing import RowPacker, little, schema_from_json
+from mpiapp.store.seal import check_seal
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """Open a result for a block; what HDF5 can't read is an InputError."""
+    try:
+        with open_serial(path, 'r') as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError,
+            TypeError) as error:
+        raise InputError(f'{path}: damaged result file ({error})') from error
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A result file; columns are read when they are asked for."""
+
+    path: Path
+    schema: Schema
+    n_records: int
+    complete: bool
+    meta: dict[str, Any]
+    timeline: dict[str, Any]
+
+    @cached_property
+    def table(self) -> pandas.DataFrame:
+        """All columns with one entry a record; the index is the row."""
+        import pandas
+        columns = {}
+        with reading(self.path) as file:
+            for column in self.schema.fixed:
+                if not column.shape:
+                    columns[column.name] = _values(
+                        column, file[column_path(column)][:])
+        return pandas.DataFrame(
+            columns, index=pandas.RangeIndex(self.n_records, name='row'))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column as it is stored; a ragged one flat."""
+        with reading(self.path) as file:
+            return file[column_path(self.schema[name])][:]
+
+    def offsets(self, name: str) -> Ints:
+        """Return the offsets [n_records + 1] of a ragged column."""
+        return self._offsets[self.schema[name].group,
+                             self.schema[name].ragged]
+
+    def ragged(self, name: str, row: int) -> NDArray[Any]:
+        """Return the entries of a record in a ragged column.
+
+        Raises:
+            IndexError: no such row.
+        """
+        if not 0 <= row < self.n_records:
+            raise IndexError(f'row {row} of {self.n_records}')
+        return self.ragged_span(name, row, row + 1)[0]
+
+    def ragged_span(
+        self, name: str, first: int, last: int,
+    ) -> list[NDArray[Any]]:
+        """Return a ragged column of the records first:last, one by one."""
+        offsets = self.offsets(name)[first:last + 1]
+        with reading(self.path) as file:
+            flat = file[column_path(self.schema[name])][
+                offsets[0]:offsets[-1]]
+        return np.split(flat, offsets[1:-1] - offsets[0])
+
+    def positions(self, row: int) -> Floats:
+        """Return the final positions [n_atoms, 3] A of a record."""
+        return self.ragged('x_final', row)
+
+    def atoms(self, row: int) -> Any:
+        """Return a record as `ase.Atoms` at its final positions."""
+        import ase
+        return ase.Atoms(self.ragged('numbers', row), self.positions(row))
+
+    @cached_property
+    def _offsets(self) -> dict[tuple[str, str], Ints]:
+        with reading(self.path) as file:
+            found = {(group, axis): file[offsets_name(group, axis)][:]
+                     for group, axis in ragged_groups(self.schema)}
+        for offsets in found.values():
+            if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+                raise InputError(f'{self.path}: damaged result file '
+                                 '(offsets do not ascend)')
+        return found
+
+
+def _values(column: Column, array: NDArray[Any]) -> Any:
+    if np.dtype(column.dtype).kind == 'S':
+        return [v.decode('utf-8', 'replace') for v in array]
+    return array.astype(bool) if np.dtype(column.dtype).kind == 'b' \
+        else array
+
+
+def load(path: Path | str) -> Campaign:
+    """Open a result file.
+
+    Raises:
+        InputError: missing, damaged, another format or version.
+    """
+    path = Path(path)
+    check_seal(path)
+    with reading(path) as file:
+        name = file.attrs.get('format')
+        if name != FORMAT:
+            raise InputError(f'{path} is not a campaign file of mpiapp')
+        version = file.attrs['format_version']
+        if version != VERSION:
+            raise InputError(f'{path} has format version {version}; this '
+                             f'program reads version {VERSION}')
+        schema = schema_from_json(file['meta/schema'].asstr()[()])
+        n_records = int(file.attrs['n_records'])
+        _check_shapes(path, file, schema, n_records)
+        return Campaign(
+            path, schema, n_records, bool(file.attrs['complete']),
+            json.loads(file['meta/json'].asstr()[()]),
+            json.loads(file['timeline/json'].asstr()[()]))
+
+
+def _check_shapes(
+    path: Path, file: Any, schema: Schema, n_records: int,
+) -> None:
+    """Refuse a file whose datasets are not what its schema says."""
+    for group, axis in ragged_groups(schema):
+        offsets = file[offsets_name(group, axis)]
+        if offsets.shape != (n_records + 1,):
+            raise InputError(f'{path}: {offsets.name} has a wrong length')
+    for column in schema.columns:
+        dataset = file[column_path(column)]
+        n = int(file[offsets_name(column.group, column.ragged)][-1]) \
+            if column.ragged else n_records
+        if dataset.shape != (n, *column.shape) \
+                or dataset.dtype != little(column):
+            raise InputError(f'{path}: {dataset.name} is not as its '
+                             'description says')
+
+
+class FileSource:
+    """The rows of a result file, to be written into another one.
+
+    `rows` are the row numbers in the new file for the records `records`
+    of this one; both ascend.  `changes` maps a column to an amount that is
+    added to it.
+    """
+
+    def __init__(
+        self, campaign: Campaign, rows: Ints, records: Ints,
+        changes: dict[str, int] | None = None,
+    ) -> None:
+        self.rows = rows
+        self._records = records
+        self._campaign = campaign
+        self._changes = changes or {}
+        self._packer = RowPacker(campaign.schema)
+        axes = {c.ragged: c.name for c in campaign.schema.ragged}
+        self.lengths = np.array(
+            [np.diff(campaign.offsets(axes[axis]))[records]
+             for axis in self._packer.axes], np.int64,
+        ).reshape(len(self._packer.axes), len(rows)).T
+
+    def fetch(self, rows: Ints) -> list[bytes]:
+        """Return these rows, packed, in the given order."""
+        wanted = self._records[np.searchsorted(self.rows, rows)].tolist()
+        if not wanted:
+            return []
+        with reading(self._campaign.path) as file:
+            return self._pack(file, wanted)
+
+    def _pack(self, file: Any, wanted: list[int]) -> list[bytes]:
+        """Read the span from the first to the last record and pack it."""
+        first, last = min(wanted), max(wanted) + 1
+        arrays, starts = {}, {}
+        for column in self._campaign.schema.columns:
+            a, b = first, last
+            if column.ragged:
+                offsets = self._campaign.offsets(column.name)
+                a, b = int(offsets[first]), int(offsets[last])
+                starts[column.name] = offsets[first:last + 1] - a
+            arrays[column.name] = file[column_path(column)][a:b]
+        return [self._packer.pack(self._row(arrays, starts, i - first))
+                for i in wanted]
+
+    def _row(self, arrays: dict[str, NDArray[Any]],
+             starts: dict[str, Ints], i: int) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for name, array in arrays.items():
+            if name in starts:
+                row[name] = array[starts[name][i]:starts[name][i + 1]]
+            else:
+                row[name] = array[i] + self._changes[name] \
+                    if name in self._changes else array[i]
+        return row

@@ -1,0 +1,158 @@
+"""What a run would do and how long it would take; computes one point."""
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.parallel.progress import clock
+from mpiapp.partition import CostModel, longest_first, makespan
+from mpiapp.records import Batch, Rejection, Row, Structure
+from mpiapp.workers.relax import RelaxWorker
+
+#: records that are read for the preview, spread over the window
+MOST_READ = 500
+#: timed evaluations; the first ones load code and are not counted
+PROBES = 3
+
+
+class Plan(Protocol):
+    """What the preview looks at of an `engine.Plan`."""
+
+    @property
+    def result(self) -> Path:
+        """Path of the result file."""
+
+    @property
+    def n_atoms(self) -> NDArray[np.int32]:
+        """Atoms [n_records], 0 where unknown."""
+
+    @property
+    def cost_model(self) -> CostModel:
+        """The model that predicts the seconds of a record."""
+
+    @property
+    def wanted(self) -> NDArray[np.bool_]:
+        """Which records are in the window."""
+
+    @property
+    def inputs(self) -> Sequence[Mapping[str, Any]]:
+        """The input files: path, sha256, n_records."""
+
+
+@dataclass
+class Seen:
+    """What the records that were read hold."""
+
+    n_read: int = 0
+    structures: list[Structure] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    charges: Counter[int] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
+    cips: Counter[str] = field(default_factory=Counter)
+
+
+def look(plan: Plan, worker: RelaxWorker) -> Seen:
+    """Read and check records of the window, evenly spread."""
+    rows = np.flatnonzero(plan.wanted)
+    if len(rows) > MOST_READ:
+        at = np.linspace(0, len(rows) - 1, MOST_READ).astype(int)
+        rows = rows[at]
+    seen = Seen(len(rows))
+    for number in rows.tolist():
+        row: Row = {}
+        try:
+            job = worker.prepare(number, row, 0.0)
+        except Rejection as error:
+            seen.refused[error.reason] += 1
+        else:
+            seen.structures.append(job.structure)
+        if 'input_charge' in row:
+            seen.charges[row['input_charge']] += 1
+            seen.names[row['name']] += 1
+            seen.cips[row.get('cip', '')] += 1
+    return seen
+
+
+def evaluation_seconds(worker: RelaxWorker, structure: Structure) -> float:
+    """Time one evaluation of a structure; the median after a first one."""
+    batch = Batch.join([(structure.numbers, structure.positions,
+                         structure.charge, structure.unpaired)])
+    times = []
+    for _ in range(PROBES + 1):
+        began = time.perf_counter()
+        worker.potential.evaluate(batch)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:]))
+
+
+def predict(
+    plan: Plan, worker: RelaxWorker, seen: Seen, n_ranks: int,
+) -> tuple[str, str]:
+    """Return the line of the timed evaluation and that of the whole run."""
+    if not seen.structures:
+        return 'no record can be relaxed', '0s'
+    by_size = sorted(seen.structures, key=lambda s: len(s.numbers))
+    middle = by_size[len(by_size) // 2]
+    seconds = evaluation_seconds(worker, middle)
+    n = len(middle.numbers)
+    max_steps = worker.settings.max_steps
+    model = plan.cost_model
+    scaled = model.refit(np.array([n]), np.array(
+        [seconds * (1 + min(model.steps * n**model.steps_power,
+                            max_steps))]))
+    rows = np.flatnonzero(plan.wanted)
+    costs = scaled.predict(plan.n_atoms[rows])
+    share = len(seen.structures) / seen.n_read
+    wall = makespan(costs, n_ranks, longest_first(costs, rows)) * share
+    return (f'{1e3 * seconds:.3g} ms for {n} atoms',
+            f'{clock(wall)} on {n_ranks} ranks (evaluations timed, number '
+            'of steps estimated)')
+
+
+def counted(counts: Counter[str] | Counter[int], most: int = 6) -> str:
+    """Write counts as '3 x a, 1 x b', the largest first."""
+    parts = [f'{n} x {key}' for key, n in counts.most_common(most)]
+    rest = len(counts) - most
+    return ', '.join(parts) + (f', {rest} more' if rest > 0 else '')
+
+
+def elements(structures: list[Structure]) -> str:
+    """List the elements that occur, by atomic number."""
+    from ase.data import chemical_symbols
+    found = {int(z) for s in structures for z in np.unique(s.numbers)}
+    return ' '.join(chemical_symbols[z] for z in sorted(found)) or 'none'
+
+
+def preview(plan: Plan, worker: RelaxWorker, n_ranks: int) -> str:
+    """Return the plan of a run as text, one fact a line."""
+    seen = look(plan, worker)
+    probe, wall = predict(plan, worker, seen, n_ranks)
+    sizes = plan.n_atoms[plan.wanted & (plan.n_atoms > 0)]
+    span = f'{sizes.min()}-{sizes.max()} atoms' if len(sizes) else 'empty'
+    lines = [
+        f'input        {i["path"]}: {i["n_records"]} records, sha256 '
+        f'{i["sha256"][:12]}' for i in plan.inputs]
+    lines += [
+        f'window       {int(plan.wanted.sum())} of {len(plan.wanted)} records,'
+        f' {span}',
+        f'read         {seen.n_read} records: {len(seen.structures)} can be '
+        'relaxed' + (f', refused: {counted(seen.refused)}'
+                     if seen.refused else ''),
+        f'molecules    {len(seen.names)}: {counted(seen.names)}',
+        f'charges      {counted(seen.charges)}',
+        f'elements     {elements(seen.structures)}',
+        f'CIP patterns {len(seen.cips)}',
+        f'potential    {worker.potential.name}, {worker.potential.dtype}',
+        f'evaluation   {probe}',
+        f'predicted    {wall}',
+        f'result       {plan.result}',
+        'dry run: nothing was computed or written',
+    ]
+    return '\n'.join(lines)

@@ -1,0 +1,96 @@
+"""Run the programs as their users do: in processes, under mpirun."""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+#: a job that takes longer hangs
+LIMIT_SECONDS = 120
+
+needs_mpirun = pytest.mark.skipif(
+    not shutil.which('mpirun'), reason='there is no mpirun')
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is over: exit code and all it printed."""
+
+    code: int
+    output: str
+
+
+def command(program: str, words: tuple[str, ...], n: int) -> list[str]:
+    """Return the command line; n = 0 is a start without mpirun."""
+    line = [sys.executable, '-m', f'mpiapp.{program}', *map(str, words)]
+    return ['mpirun', '-n', str(n), *line] if n else line
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return the environment of a job: no queueing system around it."""
+    kept = {k: v for k, v in os.environ.items()
+            if not k.startswith(('SLURM_', 'PMI_', 'OMPI_COMM_'))}
+    # mpirun sleeps so long, twice, before it reports a code other than 0
+    kept['OMPI_MCA_odls_base_sigkill_timeout'] = '1'
+    return {**kept, **extra}
+
+
+def run(program: str, *words: object, n: int = 0, **extra: str) -> Ended:
+    """Run a job to its end."""
+    done = subprocess.run(
+        command(program, tuple(map(str, words)), n), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, timeout=LIMIT_SECONDS,
+        env=environment(**extra))
+    return Ended(done.returncode, done.stdout)
+
+
+def ranks_of(marker: str) -> list[int]:
+    """Return the processes of the ranks whose command line has a marker."""
+    found = []
+    for entry in Path('/proc').iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            line = (entry / 'cmdline').read_bytes().split(b'\0')
+        except OSError:
+            continue
+        is_rank = b'-m' in line[:3] and marker.encode() in line
+        if is_rank and not line[0].endswith(b'mpirun'):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def run_and(
+    act: Callable[[int, list[int]], None], when: Callable[[], bool],
+    program: str, *words: object, marker: str, n: int = 2,
+) -> Ended:
+    """Start a job, do something to it once `when` is true, wait for it.
+
+    `act` gets the process that was started and those of the ranks.
+    """
+    job = subprocess.Popen(
+        command(program, tuple(map(str, words)), n), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, env=environment())
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not when() and job.poll() is None:
+        assert time.monotonic() < deadline, 'the moment never came'
+        time.sleep(0.01)
+    act(job.pid, ranks_of(marker))
+    try:
+        output, _ = job.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pid in ranks_of(marker):
+            os.kill(pid, signal.SIGKILL)
+        job.kill()
+        raise
+    return Ended(job.returncode, output)

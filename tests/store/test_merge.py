@@ -1,0 +1,86 @@
+"""Joining campaign files."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpiapp.merge import main
+from mpiapp.store.digest import content_digest
+from mpiapp.store.reader import load
+
+
+def meta(sha256: str = 'aa', **settings: Any) -> dict[str, Any]:
+    """Return the metadata of a campaign over one input file."""
+    return {'settings': {'fmax': 0.005, **settings}, 'inputs': [
+        {'path': f'{sha256}.sdf', 'sha256': sha256, 'n_records': 6}]}
+
+
+def join(*files: Path, output: Path, extra: tuple[str, ...] = ()) -> int:
+    """Run the program."""
+    return main([*map(str, files), '--output', str(output), *extra])
+
+
+def test_different_inputs_are_put_one_after_the_other(
+    write_result: Any, tmp_path: Path, values: Any,
+) -> None:
+    a = write_result('a.h5', meta=meta('aa'))
+    b = write_result('b.h5', rows=[1, 2], n_records=3, meta=meta('bb'))
+    c = tmp_path / 'c.h5'
+    assert join(a, b, output=c) == 0
+    joined = load(c)
+    assert joined.n_records == 9 and not joined.complete
+    assert joined.table['file_number'].tolist() == [0] * 6 + [0, 1, 1]
+    assert [i['sha256'] for i in joined.meta['inputs']] == ['aa', 'bb']
+    assert (joined.positions(7) == values(1)['x_final']).all()
+    assert joined.table['message'].tolist() == [''] * 9
+
+
+def test_windows_of_one_input_become_the_whole(
+    write_result: Any, tmp_path: Path,
+) -> None:
+    def skipped(row: int) -> dict[str, Any]:
+        return {'record': row, 'status': 6}
+    parts = [write_result(f'{i}.h5', rows=range(2 * i, 2 * i + 2),
+                          meta=meta(), blank=skipped) for i in range(3)]
+    joined, whole = tmp_path / 'c.h5', write_result('w.h5', meta=meta())
+    assert join(*parts, output=joined) == 0
+    assert content_digest(joined) == content_digest(whole)
+    assert join(*parts[:2], output=joined, extra=('--overwrite',)) == 0
+    assert load(joined).table['status'].tolist() == [1] * 4 + [6] * 2
+
+
+@pytest.mark.parametrize('other, said', [
+    ({'meta': meta(fmax=0.05)}, 'fmax: was 0.005, now 0.05'),
+    ({'meta': meta()}, 'worked on in another'),
+    ({'meta': {'settings': {}}}, 'does not tell its settings'),
+    ({'meta': meta(), 'n_records': 7}, '7 records'),
+])
+def test_what_does_not_belong_together_is_refused(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    other: dict[str, Any], said: str,
+) -> None:
+    a = write_result('a.h5', meta=meta())
+    b = write_result('b.h5', **other)
+    assert join(a, b, output=tmp_path / 'c.h5') == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / 'c.h5').exists()
+
+
+def test_wrong_usage_is_code_2(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    a, b = write_result('a.h5', meta=meta()), write_result('b.h5')
+    output = tmp_path / 'c.h5'
+    assert join(a, output=output) == 2
+    assert join(a, tmp_path / 'none.h5', output=output) == 2
+    assert join(a, b, output=a) == 2
+    assert join(a, b, output=tmp_path / 'none' / 'c.h5') == 2
+    said = capsys.readouterr().err
+    for text in ('at least two', 'no such file', 'exists already',
+                 'no such folder'):
+        assert text in said
+    with pytest.raises(SystemExit) as caught:
+        main(['--nonsense'])
+    assert caught.value.code == 2

@@ -1,0 +1,96 @@
+"""Options: command line, TOML, checks."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpiapp import reopt
+from mpiapp.config import read_options
+from mpiapp.errors import InputError
+
+#: the issue's bound for --help; the median of three is judged
+HELP_SECONDS = 0.5
+
+
+def read(*words: str) -> reopt.Options:
+    return reopt.settle(
+        read_options(reopt.Options, 'reopt', '', words))
+
+
+def test_defaults_are_those_of_the_original_script() -> None:
+    o = read('--sdf', 'x.sdf')
+    assert (o.model, o.mace_dtype, o.max_steps, o.fmax, o.save_every) == (
+        'small', 'float64', 500, 0.005, 25)
+    assert (o.output_dir, o.output_prefix) == ('runs', 'moe_mace_reopt')
+
+
+def test_called_bare_the_bundled_model_is_used() -> None:
+    assert read().model == 'student'
+
+
+def test_a_prefix_may_hold_the_folder() -> None:
+    assert read('--output-prefix', 'here/x').output_dir == '.'
+    both = read('--output-prefix', 'here/x', '--output-dir', 'there')
+    assert both.output_dir == 'there'
+
+
+@pytest.mark.parametrize('words, fault', [
+    (['--fmax', '-1'], '--fmax'),
+    (['--fmax', 'nan'], '--fmax'),
+    (['--max-steps', '0'], '--max-steps'),
+    (['--max-steps', 'many'], 'invalid int'),
+    (['--bogus'], 'unrecognized'),
+    (['--charge-policy', 'guess'], 'invalid choice'),
+    (['--start-index', '5', '--end-index', '5'], 'must exceed'),
+    (['--start-index', '-1'], '--start-index'),
+    (['--resume', '--overwrite'], 'exclude'),
+    (['--time-limit', 'soon'], 'duration'),
+    (['--model', 'small', '--model-path', 'x'], 'not both'),
+    (['--calculator', 'lj', '--model', 'small'], 'no MACE'),
+    (['--config', 'absent.toml'], 'absent.toml'),
+])
+def test_wrong_options_are_refused(words: list[str], fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        read(*words)
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / 'x.toml'
+    file.write_text('fmax = 1\nmax-steps = 7\nsdf = ["a.sdf", "b.xyz"]\n')
+    o = read('--config', str(file), '--max-steps', '9')
+    assert (o.fmax, o.max_steps, o.sdf) == (1.0, 9, ('a.sdf', 'b.xyz'))
+
+
+@pytest.mark.parametrize('text', [
+    'fmx = 1', 'fmax = "1"', 'fmax = -1', 'fmax = ', 'model = "x" y',
+    'optimizer = "best"', 'test = 1',
+])
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / 'x.toml'
+    file.write_text(text)
+    with pytest.raises(InputError):
+        read('--config', str(file))
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = ('import sys, runpy\n'
+            'sys.argv = ["reopt", "--help"]\n'
+            'try:\n    runpy.run_module("mpiapp.reopt", '
+            'run_name="__main__")\n'
+            'except SystemExit:\n    pass\n'
+            'heavy = {"torch", "mpi4py.MPI", "mace", "rdkit", "ase", '
+            '"numpy", "scipy"}\n'
+            'sys.exit(len(heavy & set(sys.modules)))')
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, '-c', code],
+                              capture_output=True, text=True)
+        seconds.append(time.perf_counter() - began)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert '--charge-policy' in done.stdout
+    assert sorted(seconds)[1] < HELP_SECONDS
