@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mpiapp.parallel import launch
 from mpiapp.parallel.agree import agree
+from mpiapp.parallel.binding import ranges
 from mpiapp.parallel.launch import World
 from mpiapp.parallel.progress import NullProgress, Progress, State
 from mpiapp.parallel.stop import REASONS, StopWatch
@@ -99,7 +100,7 @@ class Outcome:
 
     def exit_code(self, max_failed: int, strict: bool) -> int:
         """Return the exit code that all programs share."""
-        if self.stopped and (self.statuses == Status.PENDING).any():
+        if self.stopped:
             return launch.RESUMABLE
         bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
         failed = int(np.isin(self.statuses, [int(s) for s in bad]).sum())
@@ -189,7 +190,9 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     statuses, seconds = write(world, plan, start.folder, ranks, wall)
     if opened is not None:
         opened.close()
-    return Outcome(statuses, REASONS.get(stopped, ''), wall, ranks, seconds)
+    pending = bool((statuses == Status.PENDING).any())
+    reason = REASONS.get(stopped, '') if pending else ''
+    return Outcome(statuses, reason, wall, ranks, seconds)
 
 
 def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
@@ -332,6 +335,8 @@ def write(
         'n_ranks': comm.size, 'wall_seconds': wall,
         'host': [p.host for p in world.placements],
         'device': [p.device for p in world.placements],
+        'cpus': [ranges(p.cpus) for p in world.placements],
+        'threads': [p.threads for p in world.placements],
         **{name: [r[name] for r in ranks] for name in ranks[0]},
     }
     write_campaign(

@@ -137,6 +137,7 @@ def run(world: World, options: Options) -> int:
         with agree(comm, 'previewing the run'):
             if comm.rank == 0:
                 print(preview(prepared.plan, worker, comm.size))
+                remove_spooled(prepared.collection)
         return DONE
     outcome = engine.run(world, prepared.plan, worker)
     with agree(comm, 'writing the tables'):
@@ -148,7 +149,9 @@ def run(world: World, options: Options) -> int:
 def greeting(options: Options) -> str:
     """Say in one line what runs, above all when nothing was named."""
     import mpiapp
-    what = ' '.join(options.sdf) or 'no input named: the bundled sample'
+    what = ' '.join(options.sdf[:3]) or 'no input named: the bundled sample'
+    if len(options.sdf) > 3:
+        what += f' and {len(options.sdf) - 3} files more'
     return (f'mpiapp {mpiapp.__version__} reopt: {what}, '
             f'{method_name(options)}, fmax {options.fmax:g} eV/A, at most '
             f'{options.max_steps} steps')
@@ -193,7 +196,7 @@ def prepare(options: Options) -> Prepared:
     chosen = obtain(potential_options(options))
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
-    spool = Path(tempfile.mkdtemp()) if options.dry_run \
+    spool = Path(tempfile.gettempdir()) if options.dry_run \
         else folder_of(result)
     collection = Collection.open(inputs(options), spool)
     check_space(result, size_of_results(RELAX, collection.n_atoms))
@@ -357,6 +360,13 @@ def result_options(options: Options) -> dict[str, Any]:
     return {k: v for k, v in asdict(options).items() if k not in OF_THE_RUN}
 
 
+def remove_spooled(collection: Collection) -> None:
+    """Delete what compressed input files were unpacked to."""
+    for file in collection.files:
+        if file.data_path != file.path:
+            Path(file.data_path).unlink(missing_ok=True)
+
+
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     """Write CSV and SDF, print the closing table; on one rank."""
     from mpiapp.reporting.terminal import closing_table
@@ -365,6 +375,7 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     result = prepared.plan.result
     paths = write_tables(result, result.with_suffix(''),
                          prepared.collection)
+    remove_spooled(prepared.collection)
     print(closing_table(load(result).table, outcome.stopped, outcome.wall,
                         outcome.ranks, [result, *paths]), flush=True)
 

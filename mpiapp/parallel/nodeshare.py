@@ -33,16 +33,20 @@ class NodeShare:
 
     def __init__(self, comm: Any, n_words: int) -> None:
         size = 8 * n_words
-        path, self._fd = self._create(size) if comm.rank == 0 else ('', -1)
+        path, fault, self._fd = '', '', -1
+        if comm.rank == 0:
+            try:
+                path, self._fd = self._create(size)
+            except OSError as error:
+                fault = f'shared memory: {error}'
         path = comm.bcast(path)
-        fault = ''
-        if comm.rank:
+        if comm.rank and path:
             try:
                 self._fd = os.open(path, os.O_RDWR)
             except OSError as error:
                 fault = f'{path}: {error}'
         faults = [f for f in comm.allgather(fault) if f]
-        if comm.rank == 0:
+        if comm.rank == 0 and path:
             os.unlink(path)
         if faults:
             if self._fd >= 0:
