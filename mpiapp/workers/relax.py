@@ -5,6 +5,7 @@ is a status and a reason in the row, never an exception.
 """
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,15 @@ from mpiapp.chemistry.topology import (
 )
 from mpiapp.optimize.base import optimizer as make_optimizer
 from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
+from mpiapp.optimize.running import begin as resume
 from mpiapp.potentials.base import Potential
 from mpiapp.records import (
     Batch, Finished, Floats, Item, Rejection, Row, Status, Stream, Structure,
     Suspended
 )
 from mpiapp.structures import Collection
+
+log = logging.getLogger('mpiapp')
 
 #: how a driver's outcome is written down
 STATUS_OF = {
@@ -83,6 +87,7 @@ class RelaxWorker:
         self.potential = potential
         self.table = table
         self.stems = stems
+        self.optimizer = make_optimizer(settings.optimizer)
         self.jobs: dict[int, Job] = {}
         self.ready: list[Finished] = []
 
@@ -90,11 +95,10 @@ class RelaxWorker:
         """Yield a `Finished` for each record, `Suspended` at a stop."""
         s = self.settings
         limits = Limits(s.fmax, s.max_steps, s.record_timeout)
-        optimizer = make_optimizer(s.optimizer)
         while True:
             ends = relax(
                 lambda n: self.take(stream, n), self.potential.evaluate,
-                optimizer, limits, s.slots, stream.stopping)
+                self.optimizer, limits, s.slots, stream.stopping)
             for end in ends:
                 yield from self.hand_over()
                 yield self.close(end)
@@ -135,9 +139,19 @@ class RelaxWorker:
                          'internal_error', text)
             return []
         self.jobs[item.row] = job
-        return [Task(item.row, job.structure.numbers,
-                     job.structure.positions, job.structure.charge,
-                     job.structure.unpaired, item.state)]
+        task = Task(item.row, job.structure.numbers, job.structure.positions,
+                    job.structure.charge, job.structure.unpaired, item.state)
+        return [self.fit_to_go_on(task)]
+
+    def fit_to_go_on(self, task: Task) -> Task:
+        """Return the task, without its state if that is of no use."""
+        if task.state:
+            try:
+                resume(task, self.optimizer)
+            except ValueError as error:
+                log.warning('row %d is relaxed anew: %s', task.key, error)
+                return replace(task, state=b'')
+        return task
 
     def give_up(
         self, number: int, row: Row, began: float, status: Status,
