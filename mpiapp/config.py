@@ -54,6 +54,11 @@ def not_negative(value: float | None) -> str:
     return 'must not be negative' if value is not None and value < 0 else ''
 
 
+#: groups of options in the order of the help text
+GROUPS = ('input', 'method', 'relaxation', 'output', 'run', 'machine')
+METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises instead of leaving: exits are agreed."""
 
@@ -78,35 +83,39 @@ def _flag(name: str) -> str:
 
 def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
     """Build the command-line parser of an options dataclass."""
+    command = f'python -m mpiapp.{program}'
     made = _Parser(
-        prog=f'python -m mpiapp.{program}', description=about,
-        epilog=EXIT_CODES, allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        prog=command, usage=f'mpirun -n P {command} [options]',
+        description=about, epilog=EXIT_CODES, allow_abbrev=False)
     made.add_argument('--version', action='version',
                       version=f'mpiapp {mpiapp.__version__}')
     made.add_argument('--config', metavar='FILE', default=None,
                       help='TOML file with option names and values; the '
                       'command line wins')
-    groups: dict[str, Any] = {}
     hints = typing.get_type_hints(cls)
-    for f in dataclasses.fields(cls):
-        group = f.metadata['group']
-        if group not in groups:
-            groups[group] = made.add_argument_group(group)
+    fields = dataclasses.fields(cls)
+    names = dict.fromkeys(f.metadata['group'] for f in fields)
+    order = [g for g in GROUPS if g in names]
+    order += [g for g in names if g not in order]
+    groups = {name: made.add_argument_group(name) for name in order}
+    for f in fields:
         kind, many = _kind(hints[f.name])
-        extra: dict[str, Any] = {'help': f.metadata['help'],
+        shown = f' (default: {f.default})' \
+            if f.default not in ('', None, False, ()) else ''
+        extra: dict[str, Any] = {'help': f.metadata['help'] + shown,
                                  'default': f.default, 'dest': f.name}
         if kind is bool:
             extra['action'] = argparse.BooleanOptionalAction \
                 if f.default else 'store_true'
         else:
             extra['type'] = kind
-            extra['metavar'] = f.metadata['metavar']
+            extra['metavar'] = f.metadata['metavar'] or METAVARS[kind]
             if f.metadata['choices']:
+                extra['metavar'] = None
                 extra['choices'] = f.metadata['choices']
             if many:
                 extra['nargs'] = '+'
-        groups[group].add_argument(_flag(f.name), **extra)
+        groups[f.metadata['group']].add_argument(_flag(f.name), **extra)
     return made
 
 
@@ -160,12 +169,20 @@ def read_options(
         first = made.parse_args(argv)
     values = vars(first)
     values.pop('config')
-    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
-        value = values[f.name]
-        if isinstance(value, list):
-            values[f.name] = value = tuple(value)
-        _check(f, value)
-    return cls(**values)
+    values = {k: tuple(v) if isinstance(v, list) else v
+              for k, v in values.items()}
+    return checked(cls(**values))
+
+
+def checked(options: T) -> T:
+    """Return options whose every field has passed its check.
+
+    Raises:
+        InputError: a value is out of range or not among the choices.
+    """
+    for f in dataclasses.fields(options):  # type: ignore[arg-type]
+        _check(f, getattr(options, f.name))
+    return options
 
 
 def _check(f: dataclasses.Field[Any], value: Any) -> None:
@@ -200,10 +217,10 @@ class Shared:
         group='run')
     time_limit: str = option(
         '', 'stop in good order after this time: seconds, 30m, 2h or '
-        '[days-]hours:minutes:seconds', group='run')
+        '[days-]hours:minutes:seconds', group='run', metavar='TIME')
     record_timeout: float | None = option(
         None, 'seconds after which one record is given up as unconverged',
-        group='run', check=positive)
+        group='run', check=positive, metavar='SECONDS')
     max_failed: int = option(
         0, 'failed, rejected or broken records that are accepted before '
         'the exit code is 3', group='run', check=not_negative)
@@ -219,7 +236,8 @@ class Shared:
     device: str = option('auto', 'where to compute', group='machine',
                          choices=('auto', 'cpu', 'cuda'))
     gpu_ids: tuple[str, ...] = option(
-        (), 'GPUs to use (default: all visible)', group='machine')
+        (), 'GPUs to use, as 0 1 or 0,1 (default: all visible)',
+        group='machine', metavar='ID')
     ranks_per_gpu: int = option(1, 'ranks that share one GPU',
                                 group='machine', check=positive)
     writer: str = option(
@@ -230,7 +248,7 @@ class Shared:
         'info', 'how much rank 0 tells', group='run',
         choices=('debug', 'info', 'warning', 'error'))
     log_file: str = option('', 'write the log of each rank here as well',
-                           group='run')
+                           group='run', metavar='FILE')
 
 
 @dataclass(frozen=True)
@@ -238,10 +256,12 @@ class Method:
     """Options that choose a potential."""
 
     calculator: str = option(
-        'mace', 'potential: mace, gfn2, gfn1, lj', group='method')
+        'mace', 'potential: mace, gfn2, gfn1, lj', group='method',
+        metavar='NAME')
     model: str = option(
         '', 'MACE model: small, medium or large (MACE-OFF23), or student '
-        '(bundled)', group='method')
+        '(bundled); default: small, student if no input is named',
+        group='method', metavar='NAME')
     model_path: str = option('', 'file of a MACE model', group='method',
                              metavar='FILE')
     mace_dtype: str = option('float64', 'arithmetic of MACE',

@@ -50,7 +50,8 @@ class Plan:
     `cost_model` predicts seconds from them; `wanted` [n_records] marks the
     records of the window.  `settings` (JSON data) decide the results and
     must not change on resume; `inputs` are mappings with path, sha256 and
-    n_records.  `meta` is stored with the results.  `blank(row)` gives the
+    n_records.  `meta` is stored with the results, `run_meta` with what may
+    differ from run to run.  `blank(row)` gives the
     known values of a record that has no result.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     settings: Mapping[str, Any]
     inputs: Sequence[Mapping[str, Any]]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    run_meta: Mapping[str, Any] = field(default_factory=dict)
     blank: Callable[[int], Row] | None = None
     resume: bool = False
     overwrite: bool = False
@@ -338,6 +340,7 @@ def write(
         'cpus': [ranges(p.cpus) for p in world.placements],
         'threads': [p.threads for p in world.placements],
         **{name: [r[name] for r in ranks] for name in ranks[0]},
+        'options': plan.run_meta,
     }
     write_campaign(
         comm, plan.result, plan.schema, plan.n_records, source,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiapp.config import (
-    Method, Shared, not_negative, option, positive, read_options
+    Method, Shared, checked, not_negative, option, positive, read_options
 )
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
     from mpiapp.potentials.base import Potential, PotentialOptions
     from mpiapp.records import Structure
+    from mpiapp.store.reader import Campaign
     from mpiapp.structures import Collection
     from mpiapp.workers.relax import RelaxWorker
 
@@ -80,10 +81,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         leave(USAGE, f'error: {error}')
     except SystemExit:
         leave(0)
-    resources = Resources(
+    return launch(lambda world: run(world, options), resources_of(options))
+
+
+def resources_of(options: Options) -> Resources:
+    """Return what the options ask of the machine."""
+    gpus = ','.join(options.gpu_ids)
+    return Resources(
         options.threads_per_rank, options.device, options.ranks_per_gpu,
-        options.gpu_ids, options.log_level, options.log_file)
-    return launch(lambda world: run(world, options), resources)
+        tuple(gpus.split(',')) if gpus else (), options.log_level,
+        options.log_file)
+
+
+def relax(*sdf: str | Path, **options: Any) -> Campaign:
+    """Relax files from a script, as `reopt` does, and open the result.
+
+    `options` are fields of `Options`.  Under mpirun every rank calls it
+    with the same arguments; threads count only if numpy and torch have not
+    been imported yet.
+
+    Raises:
+        InputError: the options or the input are wrong, nothing was done.
+        TypeError: an option that does not exist.
+    """
+    from mpiapp.store.reader import load
+    chosen = settle(checked(
+        replace(Options(), sdf=tuple(map(str, sdf)), **options)))
+    code = launch(lambda world: run(world, chosen), resources_of(chosen))
+    if code == USAGE:
+        raise InputError('nothing was computed, the reason was printed')
+    return load(result_path(chosen))
 
 
 def settle(options: Options) -> Options:
@@ -342,7 +369,10 @@ def describe(
             return known
         return known | {'status': 6, 'reason': 'window',
                         'message': 'outside the window of this campaign'}
-    plan = replace(prepared.plan, meta=meta, blank=blank)
+    of_the_run = {k: v for k, v in asdict(options).items()
+                  if k in OF_THE_RUN}
+    plan = replace(prepared.plan, meta=meta, run_meta=of_the_run,
+                   blank=blank)
     return replace(prepared, plan=plan)
 
 

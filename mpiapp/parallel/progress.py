@@ -1,16 +1,22 @@
 """The progress line: rank 0 shows it, the others hold a silent stand-in."""
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 #: seconds between lines on a terminal and in a batch log
 TERMINAL_SECONDS = 1.0
 LOG_SECONDS = 30.0
+#: processes that pass the output of their ranks on
+LAUNCHERS = frozenset({'mpirun', 'mpiexec', 'orterun', 'prterun',
+                       'mpirun.openmpi', 'mpiexec.openmpi', 'hydra_pmi_proxy',
+                       'mpiexec.hydra', 'mpirun.hydra'})
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,25 @@ def line(state: State, seconds: float, before: int = 0) -> str:
             f'{clock(left)} left, {state.failed} failed')
 
 
+def seen_live(stream: TextIO) -> bool:
+    """Tell whether a person sees the stream on a terminal.
+
+    Under mpirun stderr is a pipe in any case: what counts is where the
+    launcher, our parent, writes it.
+    """
+    if stream.isatty():
+        return True
+    if stream is not sys.stderr:
+        return False
+    try:
+        target = os.readlink(f'/proc/{os.getppid()}/fd/2')
+        launcher = Path(f'/proc/{os.getppid()}/comm').read_text().strip()
+    except OSError:
+        return False
+    return target.startswith(('/dev/pts/', '/dev/tty')) \
+        and launcher in LAUNCHERS
+
+
 class Progress:
     """Print a line now and then from a thread, until closed."""
 
@@ -58,7 +83,7 @@ class Progress:
         self._state = state
         self._before = before
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._live = seen_live(self._stream)
         self._every = every or (TERMINAL_SECONDS if self._live
                                 else LOG_SECONDS)
         self._started = time.monotonic()

@@ -112,7 +112,7 @@ def predict(
     share = len(seen.structures) / seen.n_read
     wall = makespan(costs, n_ranks, longest_first(costs, rows)) * share
     return (f'{1e3 * seconds:.3g} ms for {n} atoms',
-            f'{clock(wall)} on {n_ranks} ranks (evaluations timed, number '
+            f'{clock(wall)} on {n_ranks} rank(s) (evaluations timed, number '
             'of steps estimated)')
 
 
