@@ -150,6 +150,8 @@ def run(world: World, options: Options) -> int:
     if comm.rank == 0:
         engine.log.info('%s', greeting(options))
         engine.log.info('%s', binding.table(world.placements))
+        if crowding := binding.crowding(world.placements):
+            engine.log.warning('warning: %s', crowding)
     prepared: Prepared | None = None
     with agree(comm, 'preparing the run'):
         if comm.rank == 0:

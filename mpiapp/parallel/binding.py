@@ -212,6 +212,19 @@ def ranges(cpus: Sequence[int]) -> str:
     return ','.join(f'{a}-{b}' if b > a else f'{a}' for a, b in parts)
 
 
+def crowding(placements: Sequence[Placement]) -> str:
+    """Say in a sentence that ranks have more threads than cores, or ''."""
+    crowded = [r for r, p in enumerate(placements)
+               if p.threads > len(p.cpus)]
+    if not crowded:
+        return ''
+    p = placements[crowded[0]]
+    return (f'rank {crowded[0]} has {p.threads} threads on {len(p.cpus)} '
+            'core(s): let the launcher give it more, e.g. mpirun --map-by '
+            f'slot:PE={p.threads} --bind-to core, or srun --cpus-per-task='
+            f'{p.threads}')
+
+
 def table(placements: Sequence[Placement], most: int = 16) -> str:
     """Return the binding table, one line a rank, long jobs cut short."""
     lines = ['rank  host              local  cpus          threads  device']

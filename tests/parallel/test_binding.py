@@ -113,3 +113,9 @@ def test_the_table_of_a_long_job_is_cut() -> None:
     text = binding.table(rows)
     assert len(text.splitlines()) == 18
     assert '24 ranks more' in text
+
+
+def test_more_threads_than_cores_are_noticed() -> None:
+    one = Placement(Seat(), 'node', (3,), 4, 'cpu')
+    assert '4 threads on 1 core' in binding.crowding([one])
+    assert not binding.crowding([Placement(Seat(), 'n', (0, 1), 2, 'cpu')])

@@ -1,0 +1,235 @@
+"""The main job as a step of Slurm: places, exit codes, ends, resuming."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from mpiapp.records import Status
+from mpiapp.store.digest import content_digest
+from tests.jobs import Ended, ranks_of, run
+from tests.slurm.cluster import Cluster
+
+pytestmark = pytest.mark.slurm
+
+#: a step that takes longer hangs; seen: 3-8
+LIMIT_SECONDS = 60
+#: Slurm looks at the limits of its jobs every 30 s
+WARNED_SECONDS = 90
+#: a node of two ranks has two first records and two ranges of two without
+#: asking rank 0 for more
+MOST_WITHOUT_ASKING = 6
+#: relaxed until they are stopped: no force is that small
+ENDLESS = ('--fmax', '1e-30', '--max-steps', '1000000')
+
+
+def words(files: Sequence[Path], out: Path, *more: object) -> list[object]:
+    """Return the options of a run of some seconds."""
+    return ['--calculator', 'lj', '--sdf', *files, '--output-dir', out,
+            '--output-prefix', 'x', '--max-steps', '60', '--max-failed',
+            '9', *more]
+
+
+class Srun:
+    """The command line of a step; calling it runs the step to its end."""
+
+    def __init__(self, cluster: Cluster, pmi: str) -> None:
+        self.cluster = cluster
+        self.pmi = pmi
+
+    def line(self, n: int, nodes: int, *words: object) -> list[str]:
+        if nodes > 1 and not self.cluster.nodes_differ:
+            pytest.skip('nodes of their own need root')
+        return ['srun', f'--mpi={self.pmi}', f'-N{nodes}', f'-n{n}',
+                sys.executable, '-m', 'mpiapp.reopt', *map(str, words)]
+
+    def start(self, line: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            line, text=True, stdout=subprocess.PIPE, env=self.environment,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.cluster.environment}
+
+    def __call__(self, n: int, nodes: int, *words: object) -> Ended:
+        return ended(self.start(self.line(n, nodes, *words)), LIMIT_SECONDS)
+
+
+def ended(job: subprocess.Popen[str], seconds: float) -> Ended:
+    """Wait for a step."""
+    try:
+        output, _ = job.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        raise
+    return Ended(job.returncode, output)
+
+
+@pytest.fixture
+def srun(cluster: Cluster, pmi: str) -> Srun:
+    return Srun(cluster, pmi)
+
+
+@pytest.fixture(scope='session')
+def reference(
+    files: list[Path], tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """Return the digest of an undisturbed run without Slurm."""
+    out = tmp_path_factory.mktemp('reference')
+    done = run('reopt', *words(files, out))
+    assert done.code == 0, done.output
+    return content_digest(out / 'x.h5')
+
+
+def timeline(out: Path) -> dict[str, Any]:
+    """Return hosts, cores and counts by rank."""
+    with h5py.File(out / 'x.h5') as file:
+        attributes = dict(file['timeline'].attrs)
+    return {k: json.loads(v) if isinstance(v, str) else v
+            for k, v in attributes.items()}
+
+
+@pytest.mark.parametrize('n, seats', [
+    (2, ['n1 0/2', 'n1 1/2']),
+    (3, ['n1 0/2', 'n1 1/2', 'n2 0/1']),
+    (6, ['n1 0/2', 'n1 1/2', 'n2 0/2', 'n2 1/2', 'n3 0/2', 'n3 1/2']),
+])
+def test_ranks_know_their_place_and_the_result_is_the_same(
+    srun: Srun, files: list[Path], reference: str, tmp_path: Path, n: int,
+    seats: list[str],
+) -> None:
+    done = srun(n, len({s[:2] for s in seats}), *words(files, tmp_path))
+    assert done.code == 0, done.output
+    table = [line.split() for line in done.output.splitlines()
+             if line.startswith('   ')]
+    if srun.cluster.nodes_differ:
+        assert [' '.join(row[1:3]) for row in table] == seats
+    else:
+        assert [row[2] for row in table] == [s[3:] for s in seats]
+    assert content_digest(tmp_path / 'x.h5') == reference
+
+
+def test_ranks_of_a_node_have_different_cores_and_nodes_share_the_work(
+    srun: Srun, files: list[Path], tmp_path: Path,
+) -> None:
+    done = srun(6, 3, *words(files, tmp_path))
+    assert done.code == 0, done.output
+    seen = timeline(tmp_path)
+    for i in (0, 2, 4):
+        if len(os.sched_getaffinity(0)) > 1:
+            assert seen['cpus'][i] != seen['cpus'][i + 1]
+        assert sum(seen['records'][i:i + 2]) > MOST_WITHOUT_ASKING
+
+
+@pytest.mark.parametrize('code, more', [
+    (2, ['--no-such-option']),
+    (2, ['--sdf', '/no/such/file.sdf']),
+    (3, ['--max-failed', '0', '--strict', '--max-steps', '1']),
+])
+def test_the_exit_code_of_the_ranks_is_that_of_srun(
+    srun: Srun, files: list[Path], tmp_path: Path, code: int,
+    more: list[str],
+) -> None:
+    done = srun(3, 2, *words(files[:1], tmp_path, *more))
+    assert done.code == code, done.output
+    assert 'Traceback' not in done.output
+
+
+def begun(out: Path) -> bool:
+    """Tell whether the journals hold some results."""
+    return sum(p.stat().st_size for p in out.glob('*/*.jnl')) > 100_000
+
+
+def run_and(
+    act: Callable[[int], object], srun: Srun, line: list[str], out: Path,
+) -> Ended:
+    """Start a step, do something to its job once it has results."""
+    job = srun.start(line)
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not begun(out) and job.poll() is None:
+        assert time.monotonic() < deadline, 'the work never began'
+        time.sleep(0.01)
+    act(int(srun.cluster.call('squeue', '-h', '-o', '%i')))
+    return ended(job, LIMIT_SECONDS)
+
+
+def resumed(
+    srun: Srun, files: list[Path], out: Path, n: int, nodes: int,
+) -> str:
+    """Resume; returns the digest of the result."""
+    srun.cluster.wait_until_empty()
+    done = srun(n, nodes, *words(files, out, '--resume'))
+    assert done.code == 0, done.output
+    return content_digest(out / 'x.h5')
+
+
+@pytest.mark.parametrize('options, reason, n', [
+    (['--signal=USR1'], 'SIGUSR1', 3), ([], 'SIGTERM', 2)])
+def test_scancel_drains_and_the_rest_can_be_done_on_other_nodes(
+    srun: Srun, files: list[Path], reference: str, tmp_path: Path,
+    options: list[str], reason: str, n: int,
+) -> None:
+    def cancel(job: int) -> None:
+        srun.cluster.call('scancel', *options, str(job))
+
+    line = srun.line(4, 2, *words(files, tmp_path))
+    done = run_and(cancel, srun, line, tmp_path)
+    assert done.code == 4, done.output
+    assert f'stopped early: {reason}' in done.output
+    with h5py.File(tmp_path / 'x.h5') as file:
+        status = file['results/status'][:]
+    assert (status == Status.PENDING).any() and (status > 0).any()
+    assert resumed(srun, files, tmp_path, n, n - 1) == reference
+
+
+def test_a_killed_rank_ends_the_step_and_loses_nothing(
+    srun: Srun, files: list[Path], reference: str, tmp_path: Path,
+) -> None:
+    def kill(job: int) -> None:
+        os.kill(ranks_of(str(tmp_path))[-1], signal.SIGKILL)
+
+    line = srun.line(4, 2, *words(files, tmp_path))
+    done = run_and(kill, srun, line, tmp_path)
+    assert done.code not in (0, 4), done.output
+    srun.cluster.wait_until_empty()
+    assert ranks_of(str(tmp_path)) == []
+    assert resumed(srun, files, tmp_path, 1, 1) == reference
+
+
+def test_the_warning_before_the_time_limit_drains(
+    srun: Srun, files: list[Path], tmp_path: Path,
+) -> None:
+    line = srun.line(1, 1, *words(files[:1], tmp_path, *ENDLESS))
+    line[1:1] = ['--time=1', '--signal=USR1@60']
+    done = ended(srun.start(line), WARNED_SECONDS)
+    assert done.code == 4, done.output
+    assert 'stopped early: SIGUSR1' in done.output
+
+
+def test_a_batch_script_may_use_mpirun_or_one_plain_process(
+    srun: Srun, files: list[Path], tmp_path: Path,
+) -> None:
+    if srun.pmi != 'pmix' or not srun.cluster.nodes_differ:
+        pytest.skip('for Open MPI on nodes of their own')
+    script = tmp_path / 'job.sh'
+    plain = ' '.join(srun.line(1, 1, *words(files[:1], tmp_path))[4:])
+    script.write_text(f'#!/bin/bash\nset -e\nmpirun -n 3 {plain}\n'
+                      f'{plain} --overwrite\n')
+    batch = srun.start(['sbatch', '--wait', '-N2', '-n3', f'-o{script}.out',
+                        str(script)])
+    done = ended(batch, LIMIT_SECONDS)
+    output = Path(f'{script}.out').read_text()
+    assert done.code == 0, output
+    for part in ('n1                0/2', 'n2                0/1',
+                 'n1                0/1', 'on 3 rank(s)', 'on 1 rank(s)'):
+        assert part in output
