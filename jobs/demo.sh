@@ -8,6 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-runs}
 mpirun -n 2 python -m mpiapp.reopt \
     --sdf data/dimers/library_sample.sdf data/dimers/moe_et_5.sdf \
-    --end-index 7 --model student --charge-policy neutralise \
+    --model student --charge-policy neutralise \
     --fmax 0.05 --max-steps 200 \
     --output-dir "$out" --output-prefix demo --overwrite

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mpiapp.store.reader import load
 
 
+def __dir__() -> list[str]:
+    """List what is offered."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import what is asked for, not all with the package."""
     if name == 'load':

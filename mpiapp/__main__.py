@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import sys
 from pathlib import Path
 
@@ -23,12 +24,20 @@ def programs() -> dict[str, str]:
 
 
 def main() -> int:
-    """Print the programs and how they are started."""
+    """Run the program that is named, or print all and how to start them."""
+    if len(sys.argv) > 1 and sys.argv[1] in programs():
+        name = sys.argv.pop(1)
+        runpy.run_module(f'mpiapp.{name}', run_name='__main__',
+                         alter_sys=True)
+        return 0
     print(f'mpiapp {mpiapp.__version__}: work on ensembles of molecules\n')
     for name, about in programs().items():
         print(f'  {name:12s} {about}')
     print('\nmpirun -n 8 python -m mpiapp.NAME --help')
-    return 0
+    unknown = [w for w in sys.argv[1:2] if w not in ('-h', '--help')]
+    if unknown:
+        print(f'\nerror: no program {unknown[0]}', file=sys.stderr)
+    return 2 if unknown else 0
 
 
 if __name__ == '__main__':

@@ -256,7 +256,8 @@ class Method:
     """Options that choose a potential."""
 
     calculator: str = option(
-        'mace', 'potential: mace, gfn2, gfn1, lj', group='method',
+        'mace', 'potential: mace, gfn2, gfn1, or lj, a toy for tests',
+        group='method',
         metavar='NAME')
     model: str = option(
         '', 'MACE model: small, medium or large (MACE-OFF23), or student '
@@ -266,6 +267,8 @@ class Method:
                              metavar='FILE')
     mace_dtype: str = option('float64', 'arithmetic of MACE',
                              group='method', choices=('float64', 'float32'))
-    backend: str = option('auto', 'how MACE is evaluated', group='method')
+    backend: str = option(
+        'auto', 'how MACE is evaluated: auto, reference', group='method',
+        metavar='NAME')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')

@@ -36,10 +36,13 @@ from mpiapp.store.sources import share_results, survey_together
 from mpiapp.store.survey import Survey
 
 log = logging.getLogger('mpiapp')
+#: what goes to the log files of the ranks alone
+file_log = logging.getLogger('mpiapp.file')
 
 _STEPS = counter('steps')
 _ATOM_STEPS = counter('atom_steps')
 _WORK = counter('work_us')
+_ROUNDS = counter('rounds')
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,25 @@ class Outcome:
         """Return the exit code that all programs share."""
         if self.stopped:
             return launch.RESUMABLE
+        n_failed = self.n_failed(strict)
+        return launch.FAILED if n_failed > max_failed else launch.DONE
+
+    def n_failed(self, strict: bool) -> int:
+        """Count what failed; with `strict` unconverged records too."""
         bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
-        failed = int(np.isin(self.statuses, [int(s) for s in bad]).sum())
-        return launch.FAILED if failed > max_failed else launch.DONE
+        return int(np.isin(self.statuses, [int(s) for s in bad]).sum())
+
+    def verdict(self, max_failed: int, strict: bool) -> str:
+        """Say in a sentence why the exit code is what it is."""
+        code = self.exit_code(max_failed, strict)
+        n_failed = self.n_failed(strict)
+        return f'exit code {code}: ' + {
+            launch.DONE: 'done',
+            launch.FAILED: f'finished, but {n_failed} record(s) failed, were '
+            f'rejected or broke, and --max-failed allows {max_failed}',
+            launch.RESUMABLE: f'stopped early ({self.stopped}), go on with '
+            '--resume',
+        }[code]
 
 
 class RankStream:
@@ -122,6 +141,7 @@ class RankStream:
         self._states = states
         self.dry = False
         self.dry_at = 0.0
+        self._told = False
 
     def take(self, n: int, wait: bool = True) -> list[Item]:
         """Return up to n records; none: the list has ended, or (without
@@ -137,10 +157,16 @@ class RankStream:
 
     def stopping(self) -> bool:
         """Tell whether all ranks are to stop; also passes signals on."""
+        self._queue.counters[_ROUNDS] += 1
         reason = self._watch.check()
         if reason:
             self._queue.stop(reason)
-        return bool(self._queue.stop_reason)
+        stop = self._queue.stop_reason
+        if stop and not self._told:
+            self._told = True
+            log.info('\nstopping (%s): running work is put aside, results '
+                     'are written; go on with --resume', REASONS[stop])
+        return bool(stop)
 
 
 Worker = Callable[[Stream], Iterator[Finished | Suspended]]
@@ -209,6 +235,11 @@ def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
                 log.warning('journal %s: %d bytes of a torn last entry are '
                             'ignored', name, n_bytes)
             start = _plan_start(plan, comm.size, found, path, number, digest)
+            n_left, n_all = len(start.todo), int(plan.wanted.sum())
+            if plan.resume:
+                log.info('resuming: %d of %d records are done, %d are left',
+                         n_all - n_left, n_all, n_left) if number > 1 else \
+                    log.info('nothing to resume in %s: starting anew', path)
     result: _Start = comm.bcast(start)
     return result
 
@@ -289,6 +320,10 @@ def _commit(
     values = dict(item.values, rank=rank,
                   retries=int(start.retries[item.row]))
     journal.append_row(item.row, values)
+    file_log.info('row %d: %s %s, %d steps, %.2f s', item.row,
+                  Status(values['status']).name.lower(),
+                  values.get('reason', ''), values.get('steps', 0),
+                  item.seconds)
     counts = queue.counters
     counts[int(values['status'])] += 1
     counts[_STEPS] += int(values.get('steps', 0))
@@ -312,7 +347,8 @@ def _progress(
         done = int(totals[:7].sum())
         return State(done + n_before, n_before + len(todo),
                      int(totals[bad].sum()),
-                     min(1.0, float(totals[_WORK]) * 1e-6 / predicted))
+                     min(1.0, float(totals[_WORK]) * 1e-6 / predicted),
+                     int(totals[_ROUNDS]))
     return Progress(state, n_before)
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         n_records = merge(options.files, options.output, options.overwrite)
+        tables = write_tables_beside(options.output)
     except (InputError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     print(f'{options.output}: {n_records} records of '
           f'{len(options.files)} files')
+    for path in tables:
+        print(path)
     return 0
+
+
+def write_tables_beside(output: Path) -> list[Path]:
+    """Write the tables of a joined `reopt` file beside it.
+
+    The SDF needs the input files as they were; without them there are the
+    CSV files alone.
+    """
+    from mpiapp.store.export import write_tables
+    from mpiapp.store.reader import load
+    from mpiapp.structures import Collection
+    meta = load(output).meta
+    if meta.get('program') != 'reopt':
+        return []
+    collection = None
+    with tempfile.TemporaryDirectory() as spool:
+        try:
+            found = Collection.open([i['path'] for i in meta['inputs']],
+                                    Path(spool))
+        except InputError:
+            found = None
+        if found and [f.sha256 for f in found.files] == [
+                i['sha256'] for i in meta['inputs']]:
+            collection = found
+        return write_tables(output, output.with_suffix(''), collection)
 
 
 def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
@@ -75,11 +104,26 @@ def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
     try:
         write_campaign(
             SerialComm(), output, parts[0].schema, n_records,
-            JoinedSource(sources), {**parts[0].meta, 'inputs': inputs},
+            JoinedSource(sources),
+            {**joined([p.meta for p in parts]), 'inputs': inputs},
             {'merged': [p.timeline for p in parts]}, blank=blank)
     except AgreedExit as error:
         raise error.__cause__ or error from None
     return n_records
+
+
+def joined(items: Sequence[Any]) -> Any:
+    """Return what all the items are; of mappings, value by value.
+
+    Where they differ (windows, versions of packages) it is the list of them,
+    in the order of the files.
+    """
+    if all(item == items[0] for item in items):
+        return items[0]
+    if not all(isinstance(item, Mapping) for item in items):
+        return list(items)
+    keys = dict.fromkeys(key for item in items for key in item)
+    return {key: joined([item.get(key) for item in items]) for key in keys}
 
 
 def _identity(part: Campaign) -> list[Any]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ABOUT = ('Re-optimise conformers of molecules over MPI ranks: '
          'mpirun -n P python -m mpiapp.reopt --sdf FILE --model student')
 
+STUDENT = ('note: the bundled model is for trials, not for science: it does '
+           'not rank conformers (data/models/README.md)')
+
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 1
 
@@ -150,6 +153,8 @@ def run(world: World, options: Options) -> int:
     if comm.rank == 0:
         engine.log.info('%s', greeting(options))
         engine.log.info('%s', binding.table(world.placements))
+        if options.model == 'student':
+            engine.log.warning('%s', STUDENT)
         if crowding := binding.crowding(world.placements):
             engine.log.warning('warning: %s', crowding)
     prepared: Prepared | None = None
@@ -172,6 +177,8 @@ def run(world: World, options: Options) -> int:
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             finish(options, prepared, outcome)
+            print(outcome.verdict(options.max_failed, options.strict),
+                  flush=True)
     return outcome.exit_code(options.max_failed, options.strict)
 
 
@@ -326,11 +333,14 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
         options.optimizer, options.fmax, options.max_steps,
         options.record_timeout, options.charge_policy,
         options.allow_mismatch, options.batch)
-    stems = [Path(f.path).name.split('.')[0]
-             for f in prepared.collection.files]
     potential = build(prepared.chosen, guard_sample(options, prepared))
     return RelaxWorker(settings, prepared.collection, potential,
-                       prepared.table, stems)
+                       prepared.table, stems_of(prepared.collection))
+
+
+def stems_of(collection: Collection) -> list[str]:
+    """Return the names of the input files without folder and suffix."""
+    return [Path(f.path).name.split('.')[0] for f in collection.files]
 
 
 def guard_sample(
@@ -355,6 +365,7 @@ def describe(
     """Add what is stored with the results, and the empty rows."""
     from mpiapp.store.provenance import package_versions
     locate = prepared.collection.locate
+    stems = stems_of(prepared.collection)
     wanted = prepared.plan.wanted
     meta = {
         'program': 'reopt', 'options': result_options(options),
@@ -366,7 +377,8 @@ def describe(
 
     def blank(row: int) -> dict[str, Any]:
         file_number, record = locate(row)
-        known = {'file_number': file_number, 'record': record}
+        known = {'file_number': file_number, 'record': record,
+                 'name': f'{stems[file_number]}_{record}'}
         if wanted[row]:
             return known
         return known | {'status': 6, 'reason': 'window',
@@ -408,8 +420,8 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     paths = write_tables(result, result.with_suffix(''),
                          prepared.collection)
     remove_spooled(prepared.collection)
-    print(closing_table(load(result).table, outcome.stopped, outcome.wall,
-                        outcome.ranks, [result, *paths]), flush=True)
+    print(closing_table(load(result).table, outcome.wall, outcome.ranks,
+                        [result, *paths]), flush=True)
 
 
 if __name__ == '__main__':

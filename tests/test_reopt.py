@@ -118,7 +118,7 @@ def test_after_sigkill_nothing_finished_is_lost(
     assert ended.code != 0
     left = 19 - sum(finished_rows(tmp_path))
     after = resumed(files, tmp_path, reference, n=1 + trial)
-    done = f'this run      {left} records' if left else 'no record'
+    done = f'this run      {left} record(s)' if left else 'no record'
     assert done in after.output
 
 
@@ -293,3 +293,30 @@ def test_ranks_are_busy_until_the_list_has_ended(
         assert ended.code == 0, ended.output
         shares.append(float(ended.output.split('busy ')[1].split()[0]))
     assert float(np.median(shares)) >= 95
+
+
+def test_windows_of_a_job_array_are_joined(
+    reference: Path, files: list[Path], tmp_path: Path,
+) -> None:
+    for name, window in (('a', ('0', '7')), ('b', ('7', '19'))):
+        ended = run('reopt', *words(files, tmp_path, name),
+                    '--start-index', window[0], '--end-index', window[1])
+        assert ended.code == 0, ended.output
+    joined = run('merge', tmp_path / 'a.h5', tmp_path / 'b.h5', '--output',
+                 tmp_path / 'c.h5')
+    assert joined.code == 0, joined.output
+    whole, parts = load(reference).table, load(tmp_path / 'c.h5').table
+    for column in ('status', 'e_total', 'name', 'steps'):
+        assert whole[column].tolist() == parts[column].tolist()
+    for end in ('final.sdf', 'summary.csv'):
+        assert (tmp_path / f'c_{end}').read_bytes() == \
+            reference.with_name(f'ref_{end}').read_bytes()
+
+
+def test_a_dry_run_that_could_relax_nothing_says_why(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    ended = run('reopt', '--sdf', data_dir / 'dimers/moe_et_5.sdf',
+                '--model', 'student', '--output-dir', tmp_path, '--dry-run')
+    assert ended.code == 2
+    assert 'charged' in ended.output and 'charge-policy' in ended.output

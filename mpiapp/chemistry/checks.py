@@ -10,6 +10,9 @@ from mpiapp.chemistry.graph import graph_of, n_missing_hydrogens
 from mpiapp.records import Floats, Ints, Rejection, Structure
 
 MIN_DISTANCE = 0.5  # A
+#: A; no atom of a molecule is farther from its first.  Sums of squares of
+#: wild numbers overflow, and LAPACK does not return from infinity.
+LARGEST_RADIUS = 5e3
 #: bond lengths of real molecules, in sums of covalent radii; drawings have
 #: one length for all bonds, and C-H in them is too long or C-C too short
 PLAUSIBLE_BOND = (0.7, 1.3)
@@ -26,9 +29,9 @@ PLANAR_DEGREES = 340.0
 def check_structure(structure: Structure) -> None:
     """Raise Rejection for the first of these that fails.
 
-    At least 2 atoms (`unparsable`), finite coordinates in space
-    (`no_coordinates`), explicit hydrogens (`no_hydrogens`), no two atoms
-    within 0.5 A (`atoms_overlap`).
+    At least 2 atoms (`unparsable`), finite coordinates in space, none
+    farther out than a molecule can be (`no_coordinates`), explicit hydrogens
+    (`no_hydrogens`), no two atoms within 0.5 A (`atoms_overlap`).
     """
     _check_size(structure)
     _check_coordinates(structure)
@@ -61,6 +64,7 @@ def _check_coordinates(structure: Structure) -> None:
         i = int(np.argwhere(~np.isfinite(positions).all(axis=1))[0, 0])
         raise Rejection('no_coordinates', f'a coordinate of '
                         f'{atom_name(structure.numbers, i)} is not finite')
+    _check_extent(structure)
     if not positions.any():
         raise Rejection('no_coordinates', 'all coordinates are zero')
     if structure.flat:
@@ -68,6 +72,19 @@ def _check_coordinates(structure: Structure) -> None:
     if not positions[:, 2].any() and not _bonds_plausible(structure):
         raise Rejection('no_coordinates', 'all z are zero and the bond '
                                           'lengths are those of a drawing')
+
+
+def _check_extent(structure: Structure) -> None:
+    """Refuse what is no molecule by its size; it may be anywhere."""
+    positions = structure.positions
+    # the first atom and not the centroid, whose sum may overflow
+    with np.errstate(over='ignore'):
+        far = ~(np.abs(positions - positions[0]) < LARGEST_RADIUS)
+    if far.any():
+        i = int(np.argwhere(far)[0, 0])
+        raise Rejection(
+            'no_coordinates', f'{atom_name(structure.numbers, i)} is more '
+            f'than {LARGEST_RADIUS:g} A from the first atom')
 
 
 def _bonds_plausible(structure: Structure) -> bool:

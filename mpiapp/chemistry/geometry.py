@@ -1,4 +1,4 @@
-"""Geometry of whole molecules: centre, size, superposition."""
+"""Geometry of whole molecules: centre and superposition."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,18 +14,19 @@ def centred(positions: Floats) -> Floats:
     return np.asarray(positions - positions.mean(axis=0))
 
 
-def radius_of_gyration(positions: Floats) -> float:
-    """Return the root mean square distance from the centroid, A."""
-    return float(np.sqrt((centred(positions)**2).sum(axis=1).mean()))
-
-
 def superposed_rmsd(a: Floats, b: Floats) -> float:
     """Return the least RMSD (A) of two [n_atoms, 3] over rigid motions.
 
-    Kabsch's method with proper rotations only: a mirror image differs.
+    Kabsch's method with proper rotations only: a mirror image differs.  NaN
+    for positions that are not finite or overflow when squared.
     """
     a, b = centred(a), centred(b)
-    u, _, vt = np.linalg.svd(a.T @ b)
+    with np.errstate(over='ignore', invalid='ignore'):
+        products = a.T @ b
+    # LAPACK may never return from a matrix with infinity
+    if not np.isfinite(products).all():
+        return float('nan')
+    u, _, vt = np.linalg.svd(products)
     if np.linalg.det(u @ vt) < 0:
         u[:, -1] *= -1
     # The difference itself: |a|^2 + |b|^2 - 2 sum(s) cancels near 0.

@@ -93,12 +93,17 @@ def _set_logging(comm: Any, resources: Resources) -> None:
     log.handlers = [handler]
     log.setLevel(min(level, logging.INFO))
     log.propagate = False
+    file_log = logging.getLogger('mpiapp.file')
+    file_log.propagate = False
+    file_log.setLevel(logging.CRITICAL)
     if resources.log_file:
         suffix = f'.{comm.rank}' if comm.rank else ''
         to_file = logging.FileHandler(resources.log_file + suffix)
         to_file.setFormatter(logging.Formatter(
             f'%(asctime)s {comm.rank}/{comm.size} %(message)s'))
         log.addHandler(to_file)
+        file_log.handlers = [to_file]
+        file_log.setLevel(logging.INFO)
 
 
 def _abort(comm: Any, code: int, text: str) -> NoReturn:

@@ -21,12 +21,17 @@ LAUNCHERS = frozenset({'mpirun', 'mpiexec', 'orterun', 'prterun',
 
 @dataclass(frozen=True)
 class State:
-    """What a progress line tells; `work_done` is a share of the cost."""
+    """What a progress line tells.
+
+    `work_done` is a share of the predicted cost, `rounds` counts what the
+    ranks did within records (evaluations of batches).
+    """
 
     done: int
     total: int
     failed: int
     work_done: float
+    rounds: int = 0
 
 
 def clock(seconds: float) -> str:
@@ -51,7 +56,8 @@ def line(state: State, seconds: float, before: int = 0) -> str:
     if state.work_done > 0:
         left = seconds * (1 - state.work_done) / state.work_done
     return (f'{state.done}/{state.total} done, {rate:.3g} structures/s, '
-            f'{clock(left)} left, {state.failed} failed')
+            f'{clock(left)} left, {state.failed} failed or rejected, '
+            f'{state.rounds} evaluations')
 
 
 def seen_live(stream: TextIO) -> bool:

@@ -26,9 +26,10 @@ N_WORDS = 8
 # counters of one rank, in its row of the pool
 COUNTERS = (
     'pending', 'converged', 'unconverged', 'failed', 'rejected', 'broken',
-    'skipped', 'steps', 'atom_steps', 'work_us', 'pulls',
+    'skipped', 'steps', 'atom_steps', 'work_us', 'pulls', 'rounds',
 )
 N_COUNTERS = 16
+_PULLS = COUNTERS.index('pulls')
 
 REQUEST, REPLY = 71, 72
 POLL_SECONDS = 0.002
@@ -129,7 +130,7 @@ class WorkQueue:
         reserve has not arrived yet.
         """
         started = time.perf_counter()
-        self.counters[10] += 1
+        self.counters[_PULLS] += 1
         while True:
             with self._share.lock():
                 taken = self._take(n)

@@ -13,14 +13,14 @@ from mpiapp.records import Status
 
 
 def closing_table(
-    table: Any, stopped: str, wall: float,
+    table: Any, wall: float,
     ranks: Sequence[Mapping[str, float]], paths: Iterable[Path],
 ) -> str:
     """Return what a run came to.
 
     `table` is the data frame of the result file (columns status, reason,
-    steps), `stopped` the reason of an early end, `wall` [s] from the first
-    pull to the last result, `ranks` the figures of each rank.
+    steps), `wall` [s] from the first pull to the last result, `ranks` the
+    figures of each rank.
     """
     lines = ['', *status_lines(table['status'].to_numpy(),
                                table['reason'].tolist())]
@@ -29,8 +29,6 @@ def closing_table(
         lines.append(f'steps         median {int(steps.median())}, most '
                      f'{int(steps.max())}')
     lines += timing_lines(wall, ranks)
-    if stopped:
-        lines.append(f'stopped early: {stopped}; go on with --resume')
     lines += [f'wrote         {path}' for path in paths]
     return '\n'.join(lines)
 
@@ -70,9 +68,9 @@ def timing_lines(
     lost = total('pull') + total('storage')
     busy = 1 - lost / max(total('until_dry'), 1e-12)
     return [
-        f'this run      {n_records} records in {clock(wall)} on {len(ranks)} '
-        f'rank(s), {n_records / max(wall, 1e-9):.3g} structures/s, '
-        f'{per_step:.4g} us per atom-step',
+        f'this run      {n_records} record(s) in {clock(wall)} on '
+        f'{len(ranks)} rank(s), {n_records / max(wall, 1e-9):.3g} '
+        f'structures/s, {per_step:,.1f} us per atom-step',
         f'ranks         busy {100 * busy:.1f} % until the list ended, idle '
         f'tail {total("idle") / len(ranks):.2f} s, slowest/mean '
         f'{balance:.2f}',

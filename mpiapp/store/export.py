@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 #: rows that count in means
 HAS_RESULT = (Status.CONVERGED, Status.UNCONVERGED)
+
+#: what the tables show besides the columns of the result file
+ADDED = frozenset({'row', 'method', 'file', 'rel_energy'})
 
 #: records that are held at a time
 SPAN = 2000
@@ -66,8 +70,12 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('conformer_id', 'record', str),
     ('moe_energy_kcal', 'moe_energy_kcal', _number('.10g')),
     ('mace_energy_kcal', 'e_total', _kcal),
+    ('method', 'method', str),
+    ('file', 'file', str),
     ('file_number', 'file_number', str),
+    ('n_atoms', 'n_atoms', str),
     ('charge', 'charge', str),
+    ('input_charge', 'input_charge', str),
     ('charge_ignored', 'charge_ignored', _flag),
     ('n_added_hydrogens', 'n_added_hydrogens', str),
     ('cip', 'cip', str),
@@ -79,6 +87,7 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('fmax_final', 'fmax_final', _number('.6g')),
     ('seconds', 'seconds', _number('.3f')),
     ('rmsd_A', 'rmsd_start_final', _number('.6f')),
+    ('e_start_eV', 'e_start', _number('.8f')),
     ('e_total_eV', 'e_total', _number('.8f')),
     ('e_model_minus_e0_eV', 'e_model_minus_e0', _number('.8f')),
     ('rel_energy_kcal', 'rel_energy', _kcal),
@@ -93,19 +102,20 @@ SUMMARY = (
 
 
 def write_tables(
-    result: Path | str, prefix: Path | str, collection: Collection,
+    result: Path | str, prefix: Path | str, collection: Collection | None,
 ) -> list[Path]:
     """Write <prefix>_all_conformers.csv, _summary.csv and _final.sdf.
 
-    `collection` are the input files of the campaign.  Each file appears
-    when it is complete.  Returns their paths.
+    `collection` are the input files of the campaign; without them (None)
+    there is no SDF, which has their bonds and tags.  Each file appears when
+    it is complete.  Returns their paths.
 
     Raises:
         InputError: no result file, or one of another kind or other input.
         StoreError: a file can't be written.
     """
     campaign = load(result)
-    if len(collection) != campaign.n_records:
+    if collection is not None and len(collection) != campaign.n_records:
         raise InputError(f'{result} has {campaign.n_records} records, the '
                          f'input {len(collection)}')
     paths = [Path(f'{prefix}_{end}') for end in (
@@ -114,6 +124,8 @@ def write_tables(
     _write_csv(paths[0], [c[0] for c in CONFORMER],
                map(conformer_line, as_records(table)))
     _write_csv(paths[1], SUMMARY, summary_lines(table))
+    if collection is None:
+        return paths[:2]
     with replacing(paths[2]) as part, \
             open(part, 'w', encoding='utf-8', newline='\n') as file:
         file.writelines(final_records(campaign, collection, table))
@@ -121,7 +133,7 @@ def write_tables(
 
 
 def worked_on(campaign: Campaign) -> pandas.DataFrame:
-    """Return the records not skipped, with columns `row`, `rel_energy`.
+    """Return the records not skipped, with the columns of `ADDED`.
 
     `rel_energy` [eV] is relative to the lowest converged record of the same
     name; NaN where the record itself is not converged.
@@ -130,13 +142,17 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         InputError: the file lacks columns that the tables show.
     """
     table = campaign.table
-    lacking = {c[1] for c in CONFORMER} - set(table.columns) - {'rel_energy'}
+    lacking = {c[1] for c in CONFORMER} - set(table.columns) - ADDED
     if lacking:
         raise InputError(f'{campaign.path} has no columns '
                          f'{", ".join(sorted(lacking))}: not of reopt')
     energy = table['e_total'].where(table['status'] == Status.CONVERGED)
+    files = [str(f['path']) for f in campaign.meta.get('inputs', [])]
     table = table.assign(
         row=table.index,
+        method=str(campaign.meta.get('potential', {}).get('name', '')),
+        file=[files[n] if 0 <= n < len(files) else ''
+              for n in table['file_number']],
         rel_energy=energy - energy.groupby(table['name']).transform('min'))
     return table[table['status'] != Status.SKIPPED]
 
@@ -223,6 +239,8 @@ def final_records(
             if len(final[i]) and np.isfinite(final[i]).all():
                 structure = _computed(collection, record, numbers[i])
                 tags = {**structure.tags, **final_tags(record)}
+                structure = replace(
+                    structure, title=structure.title or record['name'])
                 yield write_sdf_record(structure, final[i], tags)
 
 
@@ -243,9 +261,13 @@ def _computed(
 def final_tags(record: Record) -> dict[str, str]:
     """Return the data items that we add to an SD record."""
     return {
+        'mpiapp_name': record['name'],
+        'mpiapp_method': record['method'],
         'mpiapp_status': _word(record['status']),
-        'mpiapp_reason': record['reason'] or 'none',
+        'mpiapp_reason': record['reason'],
         'mpiapp_energy_eV': _number('.8f')(record['e_total']),
+        'mpiapp_rel_energy_kcal': _kcal(record['rel_energy']),
+        'mpiapp_rmsd_A': _number('.6f')(record['rmsd_start_final']),
         'mpiapp_steps': str(record['steps']),
         'mpiapp_fmax_eV_A': _number('.6g')(record['fmax_final']),
     }

@@ -89,7 +89,8 @@ def _column(
         dtype = text_dtype(dtype.itemsize)
     dataset = _dataset(
         file, column.group, column.name, (n, *column.shape), dtype)
-    dataset.attrs['unit'] = column.unit
+    # xarray and the CF conventions look for `units`
+    dataset.attrs['unit'] = dataset.attrs['units'] = column.unit
     dataset.attrs['description'] = column.description
     dataset.attrs['volatile'] = column.volatile
     if column.ragged:

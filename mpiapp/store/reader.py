@@ -60,13 +60,23 @@ class Campaign:
         return pandas.DataFrame(
             columns, index=pandas.RangeIndex(self.n_records, name='row'))
 
+    def __repr__(self) -> str:
+        state = 'complete' if self.complete else 'not complete'
+        return f'Campaign({self.path}: {self.n_records} records, {state})'
+
     def column(self, name: str) -> NDArray[Any]:
-        """Return a column as it is stored; a ragged one flat."""
+        """Return a column as it is stored; a ragged one flat.
+
+        Raises:
+            KeyError: no such column.
+        """
+        self._known(name)
         with reading(self.path) as file:
             return file[column_path(self.schema[name])][:]
 
     def offsets(self, name: str) -> Ints:
         """Return the offsets [n_records + 1] of a ragged column."""
+        self._known(name)
         return self._offsets[self.schema[name].group,
                              self.schema[name].ragged]
 
@@ -95,9 +105,25 @@ class Campaign:
         return self.ragged('x_final', row)
 
     def atoms(self, row: int) -> Any:
-        """Return a record as `ase.Atoms` at its final positions."""
+        """Return a record as `ase.Atoms` at its final positions.
+
+        Its total energy [eV] is attached; `info` holds the columns of the
+        table, so that it goes along when the atoms are written.
+        """
         import ase
-        return ase.Atoms(self.ragged('numbers', row), self.positions(row))
+        from ase.calculators.singlepoint import SinglePointCalculator
+        atoms = ase.Atoms(self.ragged('numbers', row), self.positions(row))
+        atoms.info.update(self.table.loc[row].to_dict(), row=row)
+        energy = atoms.info.get('e_total', np.nan)
+        if np.isfinite(energy):
+            atoms.calc = SinglePointCalculator(atoms, energy=energy)
+        return atoms
+
+    def _known(self, name: str) -> None:
+        names = [c.name for c in self.schema.columns]
+        if name not in names:
+            raise KeyError(f'no column {name!r}; there are '
+                           f'{", ".join(names)}')
 
     @cached_property
     def _offsets(self) -> dict[tuple[str, str], Ints]:

@@ -11,6 +11,8 @@ from mpiapp.records import Floats, Structure
 
 #: V2000 has three columns for each count
 MAX_V2000 = 999
+#: A; V2000 has ten columns for each coordinate, four behind the point
+MAX_COORDINATE = 9999.0
 #: columns: 2 initials, 8 program, 10 date (left blank), dimension
 _SECOND_LINE = '  mpiapp            3D'
 _AROMATIC = 4
@@ -28,17 +30,19 @@ def write_sdf_record(structure: Structure, positions: Floats,
                      tags: Mapping[str, str]) -> str:
     """Return a record with `positions` [n_atoms, 3] A and then the tags.
 
-    V2000, or V3000 where there are more than 999 atoms or bonds.  A
-    structure without bonds gets those that its covalent radii suggest, all
-    written as single: a viewer needs them, bond orders are not known.  The
-    comment line says so, and with it `parse` restores the structure.
+    V2000, or V3000 where there are more than 999 atoms or bonds or a
+    coordinate is too large for its columns.  A structure without bonds gets
+    those that its covalent radii suggest, all written as single: a viewer
+    needs them, bond orders are not known.  The comment line says so, and
+    with it `parse` restores the structure.
     """
     guessed = not len(structure.bonds)
     bonds = _perceived(structure, positions) if guessed else _bonds(structure)
     table = _Table(
         _symbols(structure), positions, bonds, _charges(structure),
         _valences(structure, bonds) if guessed or structure.unpaired else {})
-    large = max(len(table.symbols), len(bonds)) > MAX_V2000
+    large = max(len(table.symbols), len(bonds)) > MAX_V2000 \
+        or np.abs(positions).max(initial=0.0) > MAX_COORDINATE
     lines = [_one_line(structure.title), _SECOND_LINE,
              _note(structure) if guessed else '']
     lines += _v3000(table) if large else _v2000(table)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from mpiapp.parallel.progress import clock
 from mpiapp.partition import CostModel, longest_first, makespan
-from mpiapp.records import Batch, Rejection, Row, Structure
+from mpiapp.records import Batch, InputError, Rejection, Row, Structure
 from mpiapp.workers.relax import RelaxWorker
 
 #: records that are read for the preview, spread over the window
 MOST_READ = 500
+#: input files that are listed
+MOST_FILES = 8
 #: timed evaluations; the first ones load code and are not counted
 PROBES = 3
 
@@ -53,6 +55,7 @@ class Seen:
     n_read: int = 0
     structures: list[Structure] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    messages: dict[str, str] = field(default_factory=dict)
     charges: Counter[int] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
     cips: Counter[str] = field(default_factory=Counter)
@@ -71,6 +74,8 @@ def look(plan: Plan, worker: RelaxWorker) -> Seen:
             job = worker.prepare(number, row, 0.0)
         except Rejection as error:
             seen.refused[error.reason] += 1
+            seen.messages.setdefault(
+                error.reason, f'row {number}: {error.message}')
         else:
             seen.structures.append(job.structure)
         if 'input_charge' in row:
@@ -96,8 +101,6 @@ def predict(
     plan: Plan, worker: RelaxWorker, seen: Seen, n_ranks: int,
 ) -> tuple[str, str]:
     """Return the line of the timed evaluation and that of the whole run."""
-    if not seen.structures:
-        return 'no record can be relaxed', '0s'
     by_size = sorted(seen.structures, key=lambda s: len(s.numbers))
     middle = by_size[len(by_size) // 2]
     seconds = evaluation_seconds(worker, middle)
@@ -123,6 +126,12 @@ def counted(counts: Counter[str] | Counter[int], most: int = 6) -> str:
     return ', '.join(parts) + (f', {rest} more' if rest > 0 else '')
 
 
+def refusals(seen: Seen) -> list[str]:
+    """Return the first message of each reason to refuse a record."""
+    return [f'  {reason:20s} {seen.refused[reason]} x, {message}'
+            for reason, message in seen.messages.items()]
+
+
 def elements(structures: list[Structure]) -> str:
     """List the elements that occur, by atomic number."""
     from ase.data import chemical_symbols
@@ -131,20 +140,32 @@ def elements(structures: list[Structure]) -> str:
 
 
 def preview(plan: Plan, worker: RelaxWorker, n_ranks: int) -> str:
-    """Return the plan of a run as text, one fact a line."""
+    """Return the plan of a run as text, one fact a line.
+
+    Raises:
+        InputError: none of the records that were read can be relaxed.
+    """
     seen = look(plan, worker)
+    if not seen.structures:
+        raise InputError(
+            f'none of {seen.n_read} records can be relaxed\n' + '\n'.join(
+                refusals(seen)))
     probe, wall = predict(plan, worker, seen, n_ranks)
     sizes = plan.n_atoms[plan.wanted & (plan.n_atoms > 0)]
     span = f'{sizes.min()}-{sizes.max()} atoms' if len(sizes) else 'empty'
     lines = [
         f'input        {i["path"]}: {i["n_records"]} records, sha256 '
-        f'{i["sha256"][:12]}' for i in plan.inputs]
+        f'{i["sha256"][:12]}' for i in plan.inputs[:MOST_FILES]]
+    if len(plan.inputs) > MOST_FILES:
+        lines.append(f'             and {len(plan.inputs) - MOST_FILES} '
+                     'files more')
     lines += [
         f'window       {int(plan.wanted.sum())} of {len(plan.wanted)} records,'
         f' {span}',
         f'read         {seen.n_read} records: {len(seen.structures)} can be '
         'relaxed' + (f', refused: {counted(seen.refused)}'
                      if seen.refused else ''),
+        *refusals(seen),
         f'molecules    {len(seen.names)}: {counted(seen.names)}',
         f'charges      {counted(seen.charges)}',
         f'elements     {elements(seen.structures)}',

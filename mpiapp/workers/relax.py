@@ -171,7 +171,8 @@ class RelaxWorker:
         """
         s = self.settings
         file_number, record = self.collection.locate(number)
-        row.update(file_number=file_number, record=record)
+        row.update(file_number=file_number, record=record,
+                   name=f'{self.stems[file_number]}_{record}')
         structure = self.collection.load(number)
         row.update(read_tags(structure))
         row.update(input_charge=structure.charge, charge=structure.charge,

@@ -60,6 +60,17 @@ def test_coordinates_must_be_finite(value):
     assert 'H2' in rejection.message
 
 
+@pytest.mark.parametrize('value', ['6e3', '-1e160', '1.7e308'])
+def test_what_is_wider_than_a_molecule_is_refused(value):
+    rejection = _rejection(_atoms(f'H 1e3 0 0; H 1e3 0 {value}'))
+    assert rejection.reason == 'no_coordinates'
+    assert 'H2 is more than' in rejection.message
+
+
+def test_a_molecule_may_be_far_from_the_origin():
+    check_structure(_atoms('H 1e6 0 -1e6; H 1e6 0.8 -1e6'))
+
+
 def test_coordinates_must_not_all_be_zero():
     assert _rejection(_atoms('H 0 0 0; H 0 0 0')).reason == 'no_coordinates'
 

@@ -12,8 +12,9 @@ def test_durations_read_well() -> None:
 
 
 def test_the_line_tells_rate_time_left_and_failures() -> None:
-    text = line(State(60, 100, 2, 0.5), 20.0, before=20)
-    assert text == ('60/100 done, 2 structures/s, 20s left, 2 failed')
+    text = line(State(60, 100, 2, 0.5, 7), 20.0, before=20)
+    assert text == ('60/100 done, 2 structures/s, 20s left, 2 failed or '
+                    'rejected, 7 evaluations')
 
 
 def test_nothing_done_leaves_the_time_open() -> None:

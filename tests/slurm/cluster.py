@@ -100,6 +100,11 @@ class Cluster:
         return os.geteuid() == 0
 
     @property
+    def binds(self) -> bool:
+        """Tell whether ranks are bound; to cores that exist, that is."""
+        return len(os.sched_getaffinity(0)) >= CPUS_PER_NODE
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """Return what a user's shell on this cluster has set."""
         foreign = ('SLURM_', 'PMI', 'OMPI_COMM_', 'PALS_')
@@ -127,13 +132,19 @@ class Cluster:
 
     def stop(self) -> None:
         """End the jobs, then the daemons that were started here."""
-        self.call('scancel', '--user', str(os.geteuid()))
-        self.wait_until_empty()
+        try:
+            self.call('scancel', '--user', str(os.geteuid()))
+            self.wait_until_empty()
+        finally:
+            self.stop_daemons()
+
+    def stop_daemons(self) -> None:
+        """End what `start` has started so far."""
         for process in reversed(self.processes):
             process.terminate()
         for process in reversed(self.processes):
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=ANSWER_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -161,14 +172,11 @@ class Cluster:
     def _write_files(self) -> None:
         host = socket.gethostname().split('.')[0]
         first = free_ports(self.n_nodes + 1)
-        n_cores = len(os.sched_getaffinity(0))
         (self.folder / 'slurm.conf').write_text(CONFIGURATION.format(
             host=host, folder=self.folder, user=_user_name(),
             n_nodes=self.n_nodes, cpus=CPUS_PER_NODE, control_port=first,
             first_port=first + 1, last_port=first + self.n_nodes,
-            # Slurm refuses to bind to cores that are not there.
-            task_plugin='task/affinity' if n_cores >= CPUS_PER_NODE
-            else 'task/none'))
+            task_plugin='task/affinity' if self.binds else 'task/none'))
         (self.folder / 'munge').mkdir(mode=0o700)
         (self.folder / 'state').mkdir()
         key = self.folder / 'munge/key'

@@ -30,7 +30,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         slurm.start()
     except (OSError, RuntimeError) as error:
-        slurm.stop()
+        slurm.stop_daemons()
         shutil.rmtree(folder)
         pytest.skip(f'Slurm does not start here: {error}')
     yield slurm

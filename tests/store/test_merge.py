@@ -51,6 +51,21 @@ def test_windows_of_one_input_become_the_whole(
     assert load(joined).table['status'].tolist() == [1] * 4 + [6] * 2
 
 
+def test_options_that_differ_are_all_told(
+    write_result: Any, tmp_path: Path,
+) -> None:
+    windows = [{'end_index': 2, 'test': False},
+               {'end_index': None, 'test': False}]
+    parts = [write_result(f'{i}.h5', rows=[i],
+                          meta={**meta(), 'options': options})
+             for i, options in enumerate(windows)]
+    output = tmp_path / 'c.h5'
+    assert join(*parts, output=output) == 0
+    told = load(output).meta
+    assert told['options'] == {'end_index': [2, None], 'test': False}
+    assert told['settings'] == meta()['settings']
+
+
 @pytest.mark.parametrize('other, said', [
     ({'meta': meta(fmax=0.05)}, 'fmax: was 0.005, now 0.05'),
     ({'meta': meta()}, 'worked on in another'),

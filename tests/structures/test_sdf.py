@@ -268,6 +268,15 @@ def test_large_records_are_written_as_v3000(tmp_path):
                        atol=V3000_ROUNDING)
 
 
+def test_coordinates_beyond_the_columns_are_written_as_v3000(tmp_path):
+    positions = np.array([[0, 0, -12345.678901], [0, 0, -12344.9]])
+    before = Structure(
+        0, 0, 0, np.array([1, 1], np.int32), positions,
+        bonds=np.array([[0, 1]]), orders=np.array([2]))
+    assert np.allclose(_round_trip(before, tmp_path).positions, positions,
+                       rtol=0, atol=V3000_ROUNDING)
+
+
 def test_a_radical_survives_writing(tmp_path):
     positions = np.array([[0, 0, 0], [1.08, 0, 0.01], [-.54, .935, 0],
                           [-.54, -.935, 0]])
