@@ -73,7 +73,6 @@ class Plan:
     retry_failed: bool = False
     slots: int = 1
     save_every: int = 25
-    time_limit: float | None = None
     writer: str = 'auto'
 
     @property
@@ -212,7 +211,8 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
             {'digest': start.digest, 'rank': comm.rank, 'run': start.run},
             plan.save_every)
     assert journal is not None
-    stopped, wall, figures = _work(comm, plan, worker, start, journal)
+    stopped, wall, figures = _work(
+        comm, world.watch, plan, worker, start, journal)
     journal.close()
     ranks = tuple(comm.allgather(figures))
     statuses, seconds = write(world, plan, start.folder, ranks, wall)
@@ -265,7 +265,7 @@ def _plan_start(
 
 
 def _work(
-    comm: Any, plan: Plan, worker: Worker, start: _Start,
+    comm: Any, watch: StopWatch, plan: Plan, worker: Worker, start: _Start,
     journal: JournalWriter,
 ) -> tuple[int, float, dict[str, float]]:
     """Pull and work until the list has ended or all ranks stop."""
@@ -278,21 +278,20 @@ def _work(
         path, offset = start.states[row]
         return read_payloads(path, [offset])[0]
 
-    with StopWatch(plan.time_limit) as watch:
-        stream = RankStream(queue, watch, first, state_of)
-        progress = _progress(comm, plan, start, queue)
-        comm.Barrier()
-        began = time.perf_counter()
-        stored = 0.0
-        for item in worker(stream):
-            before = time.perf_counter()
-            _commit(item, plan, start, journal, queue, comm.rank)
-            stored += time.perf_counter() - before
-        ended = time.perf_counter()
-        queue.close()
-        last = comm.allreduce(ended - began, op=_maximum())
-        progress.close()
-        stopped = queue.stop_reason
+    stream = RankStream(queue, watch, first, state_of)
+    progress = _progress(comm, plan, start, queue)
+    comm.Barrier()
+    began = time.perf_counter()
+    stored = 0.0
+    for item in worker(stream):
+        before = time.perf_counter()
+        _commit(item, plan, start, journal, queue, comm.rank)
+        stored += time.perf_counter() - before
+    ended = time.perf_counter()
+    queue.close()
+    last = comm.allreduce(ended - began, op=_maximum())
+    progress.close()
+    stopped = queue.stop_reason
     counts = queue.counters
     busy = ended - began - stored - queue.waited
     dry = (stream.dry_at or ended) - began
@@ -328,7 +327,7 @@ def _commit(
     counts[int(values['status'])] += 1
     counts[_STEPS] += int(values.get('steps', 0))
     counts[_ATOM_STEPS] += item.atom_steps
-    counts[_WORK] += int(plan.costs[item.row] * 1e6)
+    counts[_WORK] += round(plan.costs[item.row] * 1e6)
 
 
 def _progress(

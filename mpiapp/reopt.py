@@ -93,11 +93,15 @@ def resources_of(options: Options) -> Resources:
     return Resources(
         options.threads_per_rank, options.device, options.ranks_per_gpu,
         tuple(gpus.split(',')) if gpus else (), options.log_level,
-        options.log_file)
+        options.log_file, parse_duration(options.time_limit)
+        if options.time_limit else None)
 
 
 def relax(*sdf: str | Path, **options: Any) -> Campaign:
     """Relax files from a script, as `reopt` does, and open the result.
+
+    The process then has the threads, the cores and the GPU of its rank, and
+    an unforeseen error ends the whole job as in the program.
 
     `options` are fields of `Options`.  Under mpirun every rank calls it
     with the same arguments; threads count only if numpy and torch have not
@@ -139,6 +143,10 @@ def settle(options: Options) -> Options:
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
+    if Path(options.output_prefix).name.strip('.') == '' \
+            or options.output_prefix.endswith('/'):
+        raise InputError(f'--output-prefix {options.output_prefix!r}: its '
+                         'last part must be a name')
     folder = options.output_dir or (
         '.' if '/' in options.output_prefix else 'runs')
     return replace(options, output_dir=folder, model=model)
@@ -234,7 +242,12 @@ def prepare(options: Options) -> Prepared:
         if options.smiles_csv else None
     spool = Path(tempfile.gettempdir()) if options.dry_run \
         else folder_of(result)
-    collection = Collection.open(inputs(options), spool)
+    try:
+        collection = Collection.open(inputs(options), spool)
+    except InputError:
+        if spool.is_dir() and not any(spool.iterdir()):
+            spool.rmdir()
+        raise
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
         RELAX, result, collection.n_atoms,
@@ -244,9 +257,7 @@ def prepare(options: Options) -> Prepared:
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, slots=options.batch,
-        save_every=options.save_every, writer=options.writer,
-        time_limit=parse_duration(options.time_limit)
-        if options.time_limit else None)
+        save_every=options.save_every, writer=options.writer)
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, collection, chosen, table)
@@ -315,7 +326,7 @@ def settings_of(
     from mpiapp.potentials import file_sha256
     names = ('calculator', 'mace_dtype', 'backend', 'solvent', 'optimizer',
              'fmax', 'max_steps', 'charge_policy', 'allow_mismatch',
-             'record_timeout')
+             'record_timeout', 'batch')
     settings = {name: getattr(options, name) for name in names}
     settings['results_version'] = RESULTS_VERSION
     if chosen.model_path:

@@ -52,6 +52,9 @@ def test_a_prefix_may_hold_the_folder() -> None:
     (['--model', 'small', '--model-path', 'x'], 'not both'),
     (['--calculator', 'lj', '--model', 'small'], 'no MACE'),
     (['--config', 'absent.toml'], 'absent.toml'),
+    (['--output-prefix', '.'], 'must be a name'),
+    (['--output-prefix', 'sub/'], 'must be a name'),
+    (['--output-prefix', ''], 'must be a name'),
 ])
 def test_wrong_options_are_refused(words: list[str], fault: str) -> None:
     with pytest.raises(InputError, match=fault):

@@ -13,12 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from mpiapp.errors import InputError, StoreError
 from mpiapp.parallel import binding
-from mpiapp.parallel.agree import AgreedExit
+from mpiapp.parallel.agree import AgreedExit, agree
+from mpiapp.parallel.stop import StopWatch
 
 DONE, STOPPED, USAGE, FAILED, RESUMABLE = range(5)
 
@@ -35,15 +36,17 @@ class Resources:
     gpu_ids: tuple[str, ...] = ()
     log_level: str = 'info'
     log_file: str = ''
+    time_limit: float | None = None
 
 
 @dataclass(frozen=True)
 class World:
-    """What a program runs in: its communicator and all placements."""
+    """What a program runs in: communicator, placements, reasons to stop."""
 
     comm: Any
     placement: binding.Placement
     placements: tuple[binding.Placement, ...]
+    watch: StopWatch = field(default_factory=StopWatch)
 
 
 def is_root() -> bool:
@@ -77,13 +80,15 @@ def _start_mpi() -> Any:
 def _check_size(comm: Any, seat: binding.Seat) -> None:
     """Refuse N copies of rank 0: mpirun of one MPI, mpi4py of another."""
     if comm.size != seat.size:
-        raise InputError(
-            f'the launcher ({seat.launcher}) started {seat.size} ranks, but '
-            f'MPI sees {comm.size}: mpirun and mpi4py belong to different '
-            'MPI libraries; use the mpirun of the active environment')
+        raise AgreedExit(
+            USAGE, f'the launcher ({seat.launcher}) started {seat.size} '
+            f'ranks, but MPI sees {comm.size}: mpirun and mpi4py belong to '
+            'different MPI libraries; use the mpirun of the active '
+            'environment')
 
 
 def _set_logging(comm: Any, resources: Resources) -> None:
+    """Set the handlers of this rank; InputError for a bad log file."""
     level = getattr(logging, resources.log_level.upper())
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     where = '' if comm.rank == 0 else f'[rank {comm.rank}/{comm.size}] '
@@ -98,7 +103,11 @@ def _set_logging(comm: Any, resources: Resources) -> None:
     file_log.setLevel(logging.CRITICAL)
     if resources.log_file:
         suffix = f'.{comm.rank}' if comm.rank else ''
-        to_file = logging.FileHandler(resources.log_file + suffix)
+        try:
+            to_file = logging.FileHandler(resources.log_file + suffix)
+        except OSError as error:
+            raise InputError(f'--log-file {resources.log_file}{suffix}: '
+                             f'{error.strerror}') from error
         to_file.setFormatter(logging.Formatter(
             f'%(asctime)s {comm.rank}/{comm.size} %(message)s'))
         log.addHandler(to_file)
@@ -126,10 +135,21 @@ def _guard_threads(comm: Any) -> None:
     threading.excepthook = hook
 
 
-def _run(comm: Any, main: Callable[[World], int], world: World) -> int:
+def _enter(
+    comm: Any, placement: binding.Placement, resources: Resources,
+    watch: StopWatch,
+) -> World:
+    """Collective: check the launch, open the logs, meet the other ranks."""
+    _check_size(comm, placement.seat)
+    with agree(comm, 'opening the logs'):
+        _set_logging(comm, resources)
+    return World(comm, placement, tuple(comm.allgather(placement)), watch)
+
+
+def _run(comm: Any, main: Callable[[], int]) -> int:
     """Run `main`; only ends that all ranks share come back from here."""
     try:
-        return main(world)
+        return main()
     except AgreedExit as end:
         if comm.rank == 0:
             prefix = 'error: ' if end.code else ''
@@ -149,6 +169,9 @@ def _run(comm: Any, main: Callable[[World], int], world: World) -> int:
 def launch(main: Callable[[World], int], resources: Resources) -> int:
     """Place this rank, start MPI, run `main` on every rank.
 
+    SIGTERM, SIGUSR1 and SIGINT are noted in `World.watch` from here on and
+    kill no more; the clock of the time limit starts here too.
+
     Returns the exit code, equal on all ranks: 0 done, 2 wrong input,
     3 too many records failed, 4 stopped early and resumable; whatever
     `main` returns, which it must have agreed on.  Anything unforeseen
@@ -161,16 +184,11 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     except InputError as error:
         leave(USAGE, f'error: {error}')
     binding.occupy(placement)
-    MPI = _start_mpi()
-    comm = MPI.COMM_WORLD.Dup()
-    try:
-        _check_size(comm, placement.seat)
-    except InputError as error:
-        leave(USAGE, f'error: {error}')
-    _set_logging(comm, resources)
-    _guard_threads(comm)
-    placements = tuple(comm.allgather(placement))
-    code = _run(comm, main, World(comm, placement, placements))
+    with StopWatch(resources.time_limit) as watch:
+        comm = _start_mpi().COMM_WORLD.Dup()
+        _guard_threads(comm)
+        code = _run(comm, lambda: main(
+            _enter(comm, placement, resources, watch)))
     sys.stdout.flush()
     sys.stderr.flush()
     return code

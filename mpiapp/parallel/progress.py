@@ -53,7 +53,9 @@ def line(state: State, seconds: float, before: int = 0) -> str:
     here = state.done - before
     rate = here / seconds if seconds > 0 else 0.0
     left = float('nan')
-    if state.work_done > 0:
+    if state.done == state.total:
+        left = 0.0
+    elif state.work_done > 0:
         left = seconds * (1 - state.work_done) / state.work_done
     return (f'{state.done}/{state.total} done, {rate:.3g} structures/s, '
             f'{clock(left)} left, {state.failed} failed or rejected, '

@@ -8,7 +8,7 @@ import mpiapp
 
 #: distributions whose version may change a result
 PACKAGES = ('numpy', 'scipy', 'torch', 'mace-torch', 'e3nn', 'matscipy',
-            'ase', 'rdkit', 'tblite', 'h5py', 'mpi4py')
+            'ase', 'rdkit', 'tblite', 'h5py', 'mpi4py', 'pandas')
 
 
 def package_versions() -> dict[str, str]:

@@ -10,14 +10,13 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.checks import check_elements, check_structure
 from mpiapp.chemistry.geometry import centred, superposed_rmsd
-from mpiapp.chemistry.molecules import MoleculeTable, default_name
+from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
@@ -213,7 +212,13 @@ class RelaxWorker:
             e_start=end.e_start, e_total=end.e_final,
             e_model_minus_e0=end.e_model_minus_e0)
         if STATUS_OF[end.outcome] != Status.FAILED:
-            self.judge(job, end)
+            try:
+                self.judge(job, end)
+            except Exception as error:
+                row.update(
+                    status=int(Status.FAILED), reason='internal_error',
+                    message=traceback.format_exception_only(
+                        error)[-1].strip())
         return Finished(end.key, row, end.atom_steps, end.seconds)
 
     def judge(self, job: Job, end: Relaxed) -> None:
@@ -224,6 +229,8 @@ class RelaxWorker:
             rmsd_start_final=superposed_rmsd(start, end.positions))
         if self.potential.finisher is not None:
             job.row.update(self.finish(job.structure, end.positions))
+        if job.row['status'] == Status.FAILED:
+            return
         if job.stereo is None or end.outcome == 'exploded':
             return
         fault = bonds_changed(job.structure.numbers, start, end.positions)
@@ -237,13 +244,21 @@ class RelaxWorker:
                            message=fault)
 
     def finish(self, structure: Structure, positions: Floats) -> Row:
-        """Evaluate start and final geometry with the float64 model."""
+        """Evaluate start and final geometry with the float64 model.
+
+        What it cannot evaluate makes the record a failed one.
+        """
         assert self.potential.finisher is not None
         energies = [
             self.potential.finisher.evaluate(Batch.join(
                 [(structure.numbers, x, structure.charge,
                   structure.unpaired)]))
             for x in (structure.positions, positions)]
+        for result in energies:
+            if result.failures:
+                reason, message = result.failures[0]
+                return {'status': int(Status.FAILED), 'reason': reason,
+                        'message': f'closing float64 energy: {message}'}
         return {
             'e_start': float(energies[0].energies[0]),
             'e_total': float(energies[1].energies[0]),
@@ -264,13 +279,8 @@ def start_geometry(structure: Structure) -> Row:
 
 def read_tags(structure: Structure) -> Row:
     """Return what the file's tags say: mseq and the energy in kcal/mol."""
-    def number(text: str, kind: type, otherwise: Any) -> Any:
-        try:
-            return kind(text)
-        except ValueError:
-            return otherwise
-    tags = structure.tags
-    return {
-        'mseq': number(tags.get('mseq', ''), int, -1),
-        'moe_energy_kcal': number(tags.get('E', ''), float, np.nan),
-    }
+    try:
+        energy = float(structure.tags.get('E', 'nan'))
+    except ValueError:
+        energy = np.nan
+    return {'mseq': mseq_of(structure), 'moe_energy_kcal': energy}

@@ -44,14 +44,17 @@ def main(world):
     time.sleep(600 if case == 'thread' else 0)
     return 0
 
-sys.exit(launch(main, Resources()))
+log = sys.argv[2] if len(sys.argv) > 2 else ''
+sys.exit(launch(main, Resources(log_file=log)))
 """
 
 
-def run(tmp_path: Path, case: str, n: int) -> tuple[int, str]:
+def run(
+    tmp_path: Path, case: str, n: int, *more: str,
+) -> tuple[int, str]:
     script = tmp_path / 'script.py'
     script.write_text(SCRIPT)
-    command = [sys.executable, str(script), case]
+    command = [sys.executable, str(script), case, *more]
     if n > 1:
         command = ['mpirun', '-n', str(n), *command]
     done = subprocess.run(command, capture_output=True, text=True,
@@ -89,3 +92,30 @@ def test_an_input_error_is_said_once(tmp_path: Path) -> None:
     _, output = run(tmp_path, 'input', 2)
     assert output.count('no such thing') == 1
     assert 'Traceback' not in output
+
+
+@needs_mpirun
+def test_a_log_file_that_one_rank_cannot_open_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / 'log.1').mkdir()
+    returned, output = run(tmp_path, 'done', 2, str(tmp_path / 'log'))
+    assert returned == 2
+    assert '--log-file' in output and 'Traceback' not in output
+
+
+def test_a_signal_during_the_start_is_noted(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from mpiapp.parallel import launch
+enter = launch._start_mpi
+def slow():
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return enter()
+launch._start_mpi = slow
+sys.exit(launch.launch(lambda world: world.watch.check() + 40,
+                       launch.Resources()))
+"""
+    done = subprocess.run([sys.executable, '-c', script],
+                          timeout=LIMIT_SECONDS, env=environment())
+    assert done.returncode == 42

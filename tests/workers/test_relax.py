@@ -218,3 +218,47 @@ def test_energies_of_a_fast_model_are_finished_in_float64(
     row, = rows(work(data_dir, ETHANE, fast))
     assert (row['e_start'], row['e_total'], row['e_model_minus_e0']) == (
         -7.0, -7.0, -3.0)
+
+
+def test_a_closing_energy_that_fails_fails_the_record(
+    data_dir: Path,
+) -> None:
+    @dataclass(frozen=True)
+    class Full(Pull):
+        def evaluate(self, batch: Batch) -> Evaluation:
+            nothing = np.full(len(batch), np.nan)
+            return Evaluation(nothing, np.full_like(batch.positions, np.nan),
+                              nothing, {0: ('out_of_memory', 'too large')})
+
+    fast = Pull(still, dtype='float32', finisher=Full(still))
+    row, = rows(work(data_dir, ETHANE, fast))
+    assert (row['status'], row['reason']) == (Status.FAILED, 'out_of_memory')
+
+
+def test_a_fault_after_the_relaxation_is_in_its_row(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mpiapp.workers import relax
+
+    def faulty(*args: Any) -> float:
+        raise ZeroDivisionError('unlucky')
+
+    monkeypatch.setattr(relax, 'superposed_rmsd', faulty)
+    row, = rows(work(data_dir, ETHANE, Pull(still)))
+    assert (row['status'], row['reason']) == (Status.FAILED,
+                                              'internal_error')
+
+
+def test_an_absurd_tag_does_not_matter(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    text = (data_dir / ANIONS).read_text()
+    absurd = text.replace('  <mseq>\n1\n', '  <mseq>\n' + '9' * 30 + '\n')
+    assert absurd != text
+    path = tmp_path / 'x.sdf'
+    path.write_text(absurd)
+    collection = Collection.open([path])
+    worker = RelaxWorker(RelaxSettings(charge_policy='allow'), collection,
+                         Pull(still), None, ['x'])
+    found = rows(list(worker(FakeStream([0]))))
+    assert found[0]['mseq'] == -1
