@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo lint test test-fast test-serial test-slow test-mpi \
-        clean-env
+        test-slurm clean-env
 
 MPI_SIZES ?= 1 2 4
 # One rank holds one core: the numerical libraries start no threads of theirs.
@@ -12,13 +12,15 @@ export OMP_NUM_THREADS ?= 1
 
 ENTER := source .venv/bin/activate
 PYTEST := python -m pytest
+SERIAL := tests --ignore=tests/mpi --ignore=tests/slurm
 
 help:
 	@echo 'make env        make or repair .venv (about 3 minutes, then < 1 s)'
 	@echo 'make demo       the main job on 2 ranks, on real conformers'
-	@echo 'make test       lint, serial tests, MPI tests on $(MPI_SIZES) ranks'
+	@echo 'make test       lint, serial, MPI ($(MPI_SIZES) ranks) and Slurm tests'
 	@echo 'make test-fast  serial tests only, stop at the first failure'
 	@echo 'make test-slow  the serial tests that make test leaves out'
+	@echo 'make test-slurm the tests under a Slurm of their own'
 	@echo 'make clean-env  remove .venv'
 
 env:
@@ -32,16 +34,16 @@ lint: env
 	@$(ENTER) && isort --check-only mpiapp tests jobs
 	@$(ENTER) && mypy
 
-test: lint test-serial test-mpi
+test: lint test-serial test-mpi test-slurm
 
 test-serial: env
-	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m 'not slow' </dev/null
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' </dev/null
 
 test-fast: env
-	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m 'not slow' -x -q
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' -x -q
 
 test-slow: env
-	@$(ENTER) && $(PYTEST) tests --ignore=tests/mpi -m slow </dev/null
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m slow </dev/null
 
 test-mpi: env
 	@$(ENTER) && for n in $(MPI_SIZES); do \
@@ -50,6 +52,11 @@ test-mpi: env
 	        tests/mpi --with-mpi -m 'not slow' -x --color=no --no-header \
 	        </dev/null; \
 	done
+
+# A Slurm of their own, where its daemons are installed or root may do so.
+test-slurm: env
+	@! bash jobs/environment.sh slurm || \
+	    { $(ENTER) && $(PYTEST) tests/slurm -rs </dev/null; }
 
 clean-env:
 	rm -rf .venv

@@ -1,5 +1,7 @@
 #!/bin/bash
 # Make or repair .venv: MPI, HDF5 and the Python packages (docs/install.md).
+# With the argument `slurm`: tell whether Slurm's daemons are there for its
+# tests (exit code 0), as root after installing them.
 #
 # Settings, all optional:
 #   PYTHON=PATH           the interpreter (else the first fit one on PATH)
@@ -15,6 +17,7 @@ readonly log=$venv/install.log build_log=$venv/h5py.log
 readonly stamp=$venv/.complete
 readonly packages=(build-essential python3-dev python3-venv openmpi-bin
     libopenmpi-dev libhdf5-openmpi-dev)
+readonly slurm_daemons=(munged slurmctld slurmd)
 # What h5py needs to compile without build isolation, which would compile
 # an old mpi4py for its headers alone.
 readonly build_needs=(numpy mpi4py Cython pkgconfig setuptools packaging
@@ -118,6 +121,31 @@ install_system_packages() {
     apt_get update || true
     apt_get install --no-install-recommends "${missing[@]}" ||
         echo "env: WARNING: apt-get failed (see $log): going on without" >&2
+}
+
+missing_daemons() {
+    local name
+    for name in "${slurm_daemons[@]}"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null ||
+            echo "$name"
+    done
+}
+
+# Root alone, and not where a Slurm of another make is on PATH: a command of
+# tests must not surprise a workstation or a cluster.
+slurm_is_there() {
+    local missing
+    mapfile -t missing < <(missing_daemons)
+    if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && may_use_apt &&
+        ! command -v srun >/dev/null; then
+        say 'installing Slurm for its tests'
+        apt_get update || true
+        apt_get install --no-install-recommends slurm-wlm munge || true
+        mapfile -t missing < <(missing_daemons)
+    fi
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "Slurm tests: skipped, not installed: ${missing[*]}"
+    return 1
 }
 
 fits() {
@@ -362,5 +390,9 @@ if MPI.COMM_WORLD.rank == 0:
     say "complete ($summary)"
 }
 
-main
+case "${1:-}" in
+    '') main ;;
+    slurm) slurm_is_there || exit 1 ;;
+    *) die "unknown argument $1: it is slurm or none" ;;
+esac
 exit 0

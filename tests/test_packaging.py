@@ -160,3 +160,29 @@ def test_activation_finds_the_mpi_of_the_wheel_once(tmp_path: Path) -> None:
     (library / 'libmpi.so').touch()
     env = activate(tmp_path, LD_LIBRARY_PATH='elsewhere')
     assert env['LD_LIBRARY_PATH'] == f'{library}:elsewhere'
+
+
+def environment_script(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the script where it changes nothing."""
+    return subprocess.run(
+        ['bash', SCRIPT, *words], capture_output=True, text=True, timeout=20,
+        env={**os.environ, 'MPIAPP_NO_APT': '1'},
+    )
+
+
+def test_the_script_names_the_missing_daemons_of_slurm() -> None:
+    """make test-slurm runs or skips by this exit code."""
+    path = os.pathsep.join((os.environ['PATH'], '/usr/sbin', '/sbin'))
+    missing = [name for name in ('munged', 'slurmctld', 'slurmd')
+               if not shutil.which(name, path=path)]
+    result = environment_script('slurm')
+    assert result.returncode == bool(missing)
+    assert len(result.stdout.splitlines()) == bool(missing)
+    assert all(name in result.stdout for name in missing)
+
+
+def test_an_unknown_argument_of_the_script_is_refused() -> None:
+    """A typing error must not start an installation."""
+    result = environment_script('slrum')
+    assert result.returncode == 1
+    assert 'slrum' in result.stderr

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mpiapp.records import Status
-from mpiapp.store.digest import content_digest
+from mpiapp.store.digest import content_digest, differences
 from mpiapp.store.reader import load
 from tests.jobs import Ended, needs_mpirun, run, run_and
 
@@ -76,7 +76,7 @@ def test_the_content_does_not_depend_on_ranks_or_writer(
     ended = run('reopt', *words(files, tmp_path, 'x'), '--writer', writer,
                 n=n)
     assert ended.code == 0, ended.output
-    assert content_digest(tmp_path / 'x.h5') == content_digest(reference)
+    assert not differences(tmp_path / 'x.h5', reference)
     for name in ('final.sdf', 'summary.csv'):
         assert (tmp_path / f'x_{name}').read_bytes() == \
             reference.with_name(f'ref_{name}').read_bytes()
@@ -100,7 +100,7 @@ def resumed(
     """Resume and require the result of the undisturbed run."""
     ended = run('reopt', *words(files, out, 'x'), '--resume', n=n)
     assert ended.code == 0, ended.output
-    assert content_digest(out / 'x.h5') == content_digest(reference)
+    assert not differences(out / 'x.h5', reference)
     return ended
 
 
@@ -172,7 +172,7 @@ def test_a_time_limit_drains_and_running_work_goes_on_where_it_was(
             break
         assert ended.code == 4, ended.output
     assert codes.count(4) > 2
-    assert content_digest(tmp_path / 'x.h5') == content_digest(reference)
+    assert not differences(tmp_path / 'x.h5', reference)
 
 
 def test_the_end_of_a_slurm_job_is_a_time_limit(
@@ -221,7 +221,7 @@ def test_files_can_be_added_to_a_finished_campaign(
     for given in (files[:1], files):
         ended = run('reopt', *words(given, tmp_path, 'x'), '--resume')
         assert ended.code == 0, ended.output
-    assert content_digest(tmp_path / 'x.h5') == content_digest(reference)
+    assert not differences(tmp_path / 'x.h5', reference)
 
 
 def test_the_window_limits_the_work_and_can_be_widened(

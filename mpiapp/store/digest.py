@@ -26,24 +26,51 @@ def content_digest(path: Path | str) -> str:
     Raises:
         InputError: missing, damaged, no HDF5.
     """
-    digest = hashlib.sha256()
+    text = ''.join(f'{name} {part}\n'
+                   for name, part in content_digests(path).items())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_digests(path: Path | str) -> dict[str, str]:
+    """Return the sha256 of each group (its attributes) and dataset.
+
+    Raises:
+        InputError: missing, damaged, no HDF5.
+    """
+    found: dict[str, str] = {}
     check_seal(Path(path))
     with reading(Path(path)) as file:
-        _add_group(digest, file)
-    return digest.hexdigest()
+        _add_group(found, file)
+    return found
 
 
-def _add_group(digest: Any, group: Any) -> None:
+def differences(one: Path | str, other: Path | str) -> list[str]:
+    """Return the names of what differs between two campaign files.
+
+    Empty where the digests of the content are equal.
+
+    Raises:
+        InputError: missing, damaged, no HDF5.
+    """
+    a, b = content_digests(one), content_digests(other)
+    return sorted(name for name in a.keys() | b.keys()
+                  if a.get(name) != b.get(name))
+
+
+def _add_group(found: dict[str, str], group: Any) -> None:
+    digest = hashlib.sha256()
     _add_attributes(digest, group)
+    found[group.name] = digest.hexdigest()
     for name in sorted(group):
         item = group[name]
         if item.name == '/timeline':
             continue
-        digest.update(f'{item.name}\n'.encode())
         if hasattr(item, 'keys'):
-            _add_group(digest, item)
+            _add_group(found, item)
         else:
+            digest = hashlib.sha256()
             _add_dataset(digest, item)
+            found[item.name] = digest.hexdigest()
 
 
 def _add_dataset(digest: Any, dataset: Any) -> None:
