@@ -55,7 +55,8 @@ def polynomial(dense: Any) -> torch.nn.Module:
     [n_atoms, channels times outputs, irrep by irrep].
     """
     parts = list(dense.contractions)
-    degree = max(part.correlation for part in parts)
+    # with the constant a linear form is a quadratic one: always products
+    degree = max(2, *(part.correlation for part in parts))
     terms = [tables.terms_of(part, degree) for part in parts]
     starts = np.cumsum([0, *(t.n_outputs for t in terms)])
     gradient = tables.gradient_of(
@@ -117,7 +118,6 @@ def _module_class() -> Any:
 def _function() -> Any:
     """Return the differentiable function (x, species, polynomial) -> B."""
     import torch
-    from torch.autograd.function import once_differentiable
 
     class Contract(torch.autograd.Function):
         """The value by Euler's theorem, its derivatives kept for later."""
@@ -137,10 +137,14 @@ def _function() -> Any:
             return out
 
         @staticmethod
-        @once_differentiable
         def backward(
             ctx: Any, out: torch.Tensor,
         ) -> tuple[torch.Tensor, None, None]:
+            if torch.is_grad_enabled():
+                # A Hessian would lack our share and look like one.
+                raise RuntimeError(
+                    'back end poly has first derivatives only: use the '
+                    'reference for Hessians and for training on forces')
             found = torch.empty_like(ctx.like)
             for atoms, slopes in ctx.groups:
                 weight = out[atoms].permute(1, 2, 0)  # channel, output, atom
