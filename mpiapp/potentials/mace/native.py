@@ -144,24 +144,42 @@ class MaceNative:
     ) -> tuple[float, Floats] | None:
         """Return E - E0, eV, and forces, eV/A; None for touching atoms."""
         n = len(species)
-        missing = sorted(self.met - set(species.tolist()))
-        types = np.array([*species, *missing], np.int32)
         first, second = graphs.pairs(positions, self.model.r_max)
         vectors = positions[second] - positions[first]
+        others = sorted(self.met - set(species.tolist()))
+        if not len(first):  # the library refuses a graph without edges
+            first, second = np.array([[n, n + 1], [n + 1, n]])
+            vectors = 0.5 * self.model.r_max * np.array([[1., 0, 0],
+                                                         [-1., 0, 0]])
+            others = [int(species[0])] * 2 + others
         distances = np.sqrt(np.einsum('ij,ij->i', vectors, vectors))
         if not (distances > 0.0).all():
             return None
-        receivers, senders = first.astype(np.int32), second.astype(np.int32)
-        counts = np.bincount(first, minlength=len(types)).astype(np.int32)
-        native = self.evaluator
-        prepared = native._prepare_factorized_graph(
-            len(types), types, counts, senders, types[senders])
-        native._compute_prepared_factorized(
-            prepared, vectors.reshape(-1), distances)
-        energies = np.array(native.node_energies, np.float64)
-        forces = np.array(native._reduce_atom_forces(
-            len(types), receivers, senders, prepared), np.float64)
-        return float(energies[:n].sum()), forces.reshape(-1, 3)[:n]
+        types = np.array([*species, *others], np.int32)
+        energies, forces = _run(
+            self.evaluator, types, first.astype(np.int32),
+            second.astype(np.int32), vectors, distances)
+        return float(energies[:n].sum()), forces[:n]
+
+
+def _run(
+    native: Any, types: NDArray[np.int32], receivers: NDArray[np.int32],
+    senders: NDArray[np.int32], vectors: Floats, distances: Floats,
+) -> tuple[Floats, Floats]:
+    """Return energies [n_atoms] and forces [n_atoms, 3] of a graph.
+
+    `types` [n_atoms] are species; the edges [n_edges] are sorted by their
+    receivers, `vectors` [n_edges, 3] lead to the senders.
+    """
+    counts = np.bincount(receivers, minlength=len(types)).astype(np.int32)
+    prepared = native._prepare_factorized_graph(
+        len(types), types, counts, senders, types[senders])
+    native._compute_prepared_factorized(
+        prepared, vectors.reshape(-1), distances)
+    energies = np.array(native.node_energies, np.float64)
+    forces = np.array(native._reduce_atom_forces(
+        len(types), receivers, senders, prepared), np.float64)
+    return energies, forces.reshape(-1, 3)
 
 
 def _evaluator(path: Path, options: PotentialOptions) -> Any:
