@@ -246,6 +246,9 @@ class Method:
                              metavar='FILE')
     mace_dtype: str = option('float64', 'arithmetic of MACE',
                              group='method', choices=('float64', 'float32'))
-    backend: str = option('auto', 'how MACE is evaluated', group='method')
+    backend: str = option(
+        'auto', 'how MACE is evaluated: native (package symmetrix-xl, CPU), '
+        'poly, reference, or auto: the fastest of those that agree on the '
+        'first structures', group='method')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')
