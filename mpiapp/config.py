@@ -268,7 +268,9 @@ class Method:
     mace_dtype: str = option('float64', 'arithmetic of MACE',
                              group='method', choices=('float64', 'float32'))
     backend: str = option(
-        'auto', 'how MACE is evaluated: auto, reference', group='method',
-        metavar='NAME')
+        '', 'how MACE is evaluated: reference, poly (the same, faster; '
+        'default), native (package symmetrix-xl, CPU), or auto: the fastest '
+        'here of those that agree with the reference on the first structures',
+        group='method', metavar='NAME')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')

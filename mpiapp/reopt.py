@@ -140,6 +140,8 @@ def settle(options: Options) -> Options:
                                          options.model_path):
         raise InputError(f'--calculator {options.calculator} takes no MACE '
                          'model')
+    backend = options.backend or (
+        'poly' if options.calculator == 'mace' else 'auto')
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
@@ -149,7 +151,8 @@ def settle(options: Options) -> Options:
                          'last part must be a name')
     folder = options.output_dir or (
         '.' if '/' in options.output_prefix else 'runs')
-    return replace(options, output_dir=folder, model=model)
+    return replace(options, output_dir=folder, model=model,
+                   backend=backend)
 
 
 def run(world: World, options: Options) -> int:
@@ -232,12 +235,11 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.partition import cost_model
     from mpiapp.potentials import obtain
     from mpiapp.records import RELAX
-    from mpiapp.store.folder import folder_of
+    from mpiapp.store.folder import folder_of, stored_settings
     from mpiapp.store.output import check_output, check_space
     from mpiapp.structures import Collection
     result = result_path(options)
     check_output(result, create=not options.dry_run)
-    chosen = obtain(potential_options(options))
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
     spool = Path(tempfile.gettempdir()) if options.dry_run \
@@ -248,6 +250,12 @@ def prepare(options: Options) -> Prepared:
         if spool.is_dir() and not any(spool.iterdir()):
             spool.rmdir()
         raise
+    asked = potential_options(options)
+    if options.resume and options.backend == 'auto':
+        # chosen by a stopwatch the first time: not a choice to repeat
+        stored = stored_settings(result).get('backend', 'auto')
+        asked = replace(asked, backend=stored)
+    chosen = obtain(asked, guard_sample(collection))
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
         RELAX, result, collection.n_atoms,
@@ -324,10 +332,11 @@ def settings_of(
 ) -> dict[str, Any]:
     """Return what decides the results and must not change on resume."""
     from mpiapp.potentials import file_sha256
-    names = ('calculator', 'mace_dtype', 'backend', 'solvent', 'optimizer',
-             'fmax', 'max_steps', 'charge_policy', 'allow_mismatch',
+    names = ('calculator', 'mace_dtype', 'solvent', 'optimizer', 'fmax',
+             'max_steps', 'charge_policy', 'allow_mismatch',
              'record_timeout', 'batch')
     settings = {name: getattr(options, name) for name in names}
+    settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
     if chosen.model_path:
         settings['model_sha256'] = file_sha256(chosen.model_path)
@@ -344,7 +353,7 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
         options.optimizer, options.fmax, options.max_steps,
         options.record_timeout, options.charge_policy,
         options.allow_mismatch, options.batch)
-    potential = build(prepared.chosen, guard_sample(options, prepared))
+    potential = build(prepared.chosen, guard_sample(prepared.collection))
     return RelaxWorker(settings, prepared.collection, potential,
                        prepared.table, stems_of(prepared.collection))
 
@@ -354,15 +363,13 @@ def stems_of(collection: Collection) -> list[str]:
     return [Path(f.path).name.split('.')[0] for f in collection.files]
 
 
-def guard_sample(
-    options: Options, prepared: Prepared, most: int = 2,
-) -> list[Structure]:
+def guard_sample(collection: Collection, most: int = 2) -> list[Structure]:
     """Return the user's first readable structures, to prove fast paths."""
     from mpiapp.records import Rejection
     sample: list[Structure] = []
-    for row in range(min(len(prepared.collection), 20)):
+    for row in range(min(len(collection), 20)):
         try:
-            sample.append(prepared.collection.load(row))
+            sample.append(collection.load(row))
         except Rejection:
             continue
         if len(sample) == most:

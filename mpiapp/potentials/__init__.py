@@ -1,9 +1,9 @@
 """Step 3, potentials: one file or folder each, found by its name.
 
 A potential is a module here that offers `build(options) -> Potential` and,
-where it has something to check or to fetch, `resolve(options)` and
-`obtain(options)`.  Importing one is cheap: heavy packages are imported when
-it is built.
+where it has something to check, to fetch or to choose, `resolve(options)`
+and `obtain(options, structures_sample)`.  Importing one is cheap: heavy
+packages are imported when it is built.
 """
 from __future__ import annotations
 
@@ -49,15 +49,20 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
     return own(options) if own else options
 
 
-def obtain(options: PotentialOptions) -> PotentialOptions:
+def obtain(
+    options: PotentialOptions,
+    structures_sample: Sequence[Structure] = (),
+) -> PotentialOptions:
     """Return resolved options whose files are on disk; may download.
 
-    To be called by one rank only.  Raises InputError, naming the ways out,
-    where a download is needed and not possible.
+    What is left to choose is chosen, such as the fastest back end on the
+    first structures of the user.  To be called by one rank only, whose
+    answer all use.  Raises InputError, naming the ways out, where a
+    download is needed and not possible.
     """
     resolved = resolve(options)
     own = getattr(_module(options.calculator), 'obtain', None)
-    return own(resolved) if own else resolved
+    return own(resolved, structures_sample) if own else resolved
 
 
 def build(

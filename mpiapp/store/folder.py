@@ -112,6 +112,18 @@ def open_campaign(
     return CampaignFolder(folder, run, digest, fresh, lock)
 
 
+def stored_settings(result: Path) -> dict[str, Any]:
+    """Return the settings of a campaign that was started, {} if none was.
+
+    Raises:
+        InputError: its description is damaged.
+    """
+    folder = folder_of(Path(result))
+    if not (folder / DESCRIPTION).exists():
+        return {}
+    return dict(_read(folder)['settings'])
+
+
 def describe(
     settings: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]],
     schema: Schema,

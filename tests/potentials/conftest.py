@@ -1,5 +1,8 @@
 """Molecules, potentials and small random models for the tests."""
+import os
+import tempfile
 from functools import lru_cache
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -40,10 +43,20 @@ def structure(numbers, positions):
 
 
 @lru_cache(maxsize=16)
-def potential(calculator, dtype='float64', model_path=None):
+def potential(
+    calculator, dtype='float64', model_path=None, backend='auto',
+):
     """Return a potential, built once a session."""
-    return build(PotentialOptions(calculator, dtype=dtype,
-                                  model_path=model_path))
+    options = PotentialOptions(calculator, dtype=dtype,
+                               model_path=model_path, backend=backend)
+    with mock.patch.dict(os.environ, XDG_CACHE_HOME=cache_folder().name):
+        return build(options)
+
+
+@lru_cache(maxsize=1)
+def cache_folder():
+    """Return the cache of converted models of this session."""
+    return tempfile.TemporaryDirectory(prefix='mpiapp-tests-')
 
 
 @pytest.fixture(scope='session')
@@ -51,7 +64,7 @@ def tools():
     """Give the helpers of this file to tests, which can't import it."""
     class Tools:
         pass
-    for f in (embed, one, many, structure, potential):
+    for f in (embed, one, many, structure, potential, cache_folder):
         setattr(Tools, f.__name__, staticmethod(f))
     return Tools
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mpiapp.potentials import PotentialOptions, names, resolve
+from mpiapp.potentials.mace import available
 from mpiapp.records import Batch, InputError
 
 WATER, ETHANOL, THIOPHENE = 'O', 'CCO', 'c1ccsc1'
@@ -16,7 +17,7 @@ TURNING = {'float64': (1e-7, 1e-6), 'float32': (2e-5, 2e-4)}
 #: the SCF stops at 1e-6 Hartree, on either side of the limit
 SCF = (1e-5, 1e-4)
 #: the numbers of a molecule do not depend on what is beside it
-SERIAL = {'lj', 'gfn1', 'gfn2', 'tblite'}
+SERIAL = {'lj', 'gfn1', 'gfn2', 'tblite', 'native'}
 
 
 def supported(calculator, dtype):
@@ -30,24 +31,31 @@ def supported(calculator, dtype):
     return True
 
 
-CASES = [(name, dtype) for name in names()
-         for dtype in ('float64', 'float32') if supported(name, dtype)]
+def backends(calculator):
+    """Return the ways to compute a potential that are installed."""
+    return available() if calculator == 'mace' else ['auto']
+
+
+CASES = [(name, dtype, backend) for name in names()
+         for dtype in ('float64', 'float32') if supported(name, dtype)
+         for backend in backends(name)]
 
 
 @pytest.fixture(params=CASES, ids='-'.join)
 def case(request, tools):
-    return request.param, tools.potential(*request.param)
+    name, dtype, backend = request.param
+    return request.param, tools.potential(name, dtype, backend=backend)
 
 
 def tolerance(key):
     """Return what symmetry operations may change."""
-    name, dtype = key
+    name, dtype, _ = key
     return SCF if name in {'gfn1', 'gfn2', 'tblite'} else ROUNDING[dtype]
 
 
 def batch_tolerance(key):
     """Return what the other molecules of a batch may change."""
-    return EXACT if key[0] in SERIAL else ROUNDING[key[1]]
+    return EXACT if SERIAL & {key[0], key[2]} else ROUNDING[key[1]]
 
 
 def assert_close(found, expected, allowed):
@@ -73,7 +81,7 @@ def test_shapes_and_dtypes(case, tools):
 
 
 def test_attributes(case, tools):
-    (calculator, dtype), potential = case
+    (_, dtype, backend), potential = case
     assert potential.dtype == dtype
     assert potential.bytes_per_atom > 0
     assert isinstance(potential.accepts_charge, bool)
@@ -84,6 +92,7 @@ def test_attributes(case, tools):
     assert described['name'] == potential.name
     assert described['dtype'] == dtype
     assert {'backend', 'guard'} <= set(described)
+    assert backend in ('auto', described['backend'])
     assert all(isinstance(v, str) for v in described.values())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpiapp.potentials import PotentialOptions, build
-from mpiapp.potentials.mace import graph, loading
+from mpiapp.potentials.mace import available, graph, loading
 
 # of TorchScript, which e3nn is made of, and of mace-torch's own torch.load
 pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),
@@ -192,8 +192,8 @@ import numpy as np
 from mpiapp.potentials import PotentialOptions, build
 from mpiapp.records import Batch
 batches = np.load(sys.argv[1])
-potential = build(PotentialOptions(dtype=sys.argv[2]))
-for key in sys.argv[3]:
+potential = build(PotentialOptions(dtype=sys.argv[2], backend=sys.argv[3]))
+for key in sys.argv[4]:
     found = potential.evaluate(Batch.join(
         [(batches['z' + key], batches['x' + key], 0, 0)]))
     print(key, hashlib.sha256(
@@ -206,22 +206,25 @@ def digest(found):
         found.forces.tobytes() + found.energies.tobytes()).hexdigest()
 
 
+@pytest.mark.parametrize('backend', available())
 @pytest.mark.parametrize('dtype', ['float64', 'float32'])
-def test_a_fresh_process_gives_the_same_bits(tools, tmp_path, dtype):
+def test_a_fresh_process_gives_the_same_bits(
+        tools, tmp_path, dtype, backend):
     """Whatever was evaluated before, here and there."""
     molecules = {'a': FRAGMENT, 'b': 'O', 'c': 'CCOP(=O)(O)c1ccccc1'}
     arrays = {}
     for key, smiles in molecules.items():
         arrays['z' + key], arrays['x' + key] = tools.embed(smiles)
     np.savez(tmp_path / 'molecules.npz', **arrays)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1',
+                   'XDG_CACHE_HOME': tools.cache_folder().name}
     root = str(Path(loading.__file__).resolve().parents[3])
     lines = subprocess.run(
         [sys.executable, '-c', HISTORY, str(tmp_path / 'molecules.npz'),
-         dtype, 'aacbabca'],
+         dtype, backend, 'aacbabca'],
         env=environment, cwd=root, check=True, capture_output=True,
         text=True).stdout.splitlines()
-    potential = tools.potential('mace', dtype)
+    potential = tools.potential('mace', dtype, backend=backend)
     # together first, then in another order than there
     potential.evaluate(tools.many(
         [(*tools.embed(s), 0, 0) for s in molecules.values()]))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -167,7 +168,8 @@ def test_download_goes_to_the_cache_with_the_licence(
     printed = capsys.readouterr()
     assert 'Academic Software License' in printed.err
     assert printed.out == ''
-    assert resolve(PotentialOptions(model='small')) == options
+    assert resolve(PotentialOptions(model='small')) == replace(
+        options, backend='auto')
     # what is cached is not asked for again
     serve(monkeypatch, b'')
     assert obtain(PotentialOptions(model='small')) == options
@@ -217,7 +219,7 @@ WRONG = {
     'dtype': (PotentialOptions(dtype='float16'), 'float64, float32'),
     'device': (PotentialOptions(device='tpu'), 'auto, cpu, cuda'),
     'threads': (PotentialOptions(threads=0), 'at least 1'),
-    'backend': (PotentialOptions(backend='warp'), 'available: auto, ref'),
+    'backend': (PotentialOptions(backend='warp'), 'allowed: auto, native'),
     'solvent': (PotentialOptions(solvent='water'), 'gfn1 and gfn2'),
     'lj solvent': (PotentialOptions('lj', solvent='water'), 'gfn1 and gfn2'),
     'lj model': (PotentialOptions('lj', model='small'), 'no model files'),

@@ -1,12 +1,14 @@
 """MACE models: which file, which way to compute it, guarded.
 
-A back end is one file here that offers
-`build(options, name) -> Potential`, and one line in `BACKENDS`.
+A back end is one file here that offers `build(options, name) -> Potential`
+and raises InputError where it can't run the model, and one line in
+`BACKENDS`.
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +19,27 @@ from mpiapp.potentials.guard import GuardReport, check
 from mpiapp.potentials.mace import files
 from mpiapp.records import InputError, Structure
 
-#: back ends in the order in which `auto` tries them, and the packages that
-#: each needs beside those of the reference
-BACKENDS: dict[str, tuple[str, ...]] = {'reference': ()}
+
+@dataclass(frozen=True)
+class Needs:
+    """A package that a back end imports and the distribution it is in."""
+
+    package: str
+    distribution: str
+
+
+#: back ends, the one that others fall back to last, and what each needs
+#: beside the packages of the reference
+BACKENDS: dict[str, Needs | None] = {
+    'native': Needs('symmetrix', 'symmetrix-xl'),
+    'poly': None,
+    'reference': None,
+}
 
 #: structures that the guard compares at most
 N_GUARD = 3
+
+log = logging.getLogger(__name__)
 
 
 class MacePotential(Potential, Protocol):
@@ -31,74 +48,120 @@ class MacePotential(Potential, Protocol):
     def noting(self, **notes: str) -> MacePotential:
         """Return the same potential with more lines in `describe`."""
 
+    def finishing(self, finisher: Potential | None) -> MacePotential:
+        """Return the same potential with that finisher."""
+
 
 def available() -> list[str]:
     """Return the back ends whose packages are installed."""
-    return [name for name, packages in BACKENDS.items()
-            if all(find_spec(p) is not None for p in packages)]
+    return [name for name, needs in BACKENDS.items()
+            if needs is None or find_spec(needs.package) is not None]
 
 
 def resolve(options: PotentialOptions) -> PotentialOptions:
     """Return the options with the model's file; see `potentials.resolve`."""
     if options.solvent:
         raise InputError('mace has no solvent model; gfn1 and gfn2 do')
-    if options.backend not in ('auto', *available()):
-        raise InputError(
-            f'back end {options.backend!r} is unknown or not installed; '
-            f'available: auto, {", ".join(available())}')
+    _require_backend(options.backend)
     path = options.model_path or files.find(options.model or files.BUNDLED)
     if path is not None:
         files.check(path)
     return replace(options, model_path=path)
 
 
-def obtain(options: PotentialOptions) -> PotentialOptions:
-    """Return resolved options with a file, downloaded if need be."""
+def _require_backend(backend: str) -> None:
+    needs = BACKENDS.get(backend)
+    if needs is not None and backend not in available():
+        raise InputError(
+            f'back end {backend!r} needs the package {needs.distribution}, '
+            f'which is not installed: pip install {needs.distribution}, or '
+            f'one of auto, {", ".join(available())}')
+    if backend not in ('auto', *BACKENDS):
+        raise InputError(f'unknown back end {backend!r}; '
+                         f'allowed: auto, {", ".join(BACKENDS)}')
+
+
+def obtain(
+    options: PotentialOptions,
+    structures_sample: Sequence[Structure] = (),
+) -> PotentialOptions:
+    """Return options with a file, downloaded if need be, and a back end.
+
+    The back end is a choice by stopwatch, which the other ranks and a
+    resumed run must take over and not repeat.
+    """
     if options.model_path is None:
         path = files.download(options.model or files.BUNDLED)
-        return resolve(replace(options, model_path=path))
-    return options
+        options = resolve(replace(options, model_path=path))
+    from mpiapp.potentials.mace.choosing import choose_backend
+    return choose_backend(options, structures_sample)
 
 
 def build(
     options: PotentialOptions,
     structures_sample: Sequence[Structure] = (),
 ) -> Potential:
-    """Build the fastest path that agrees with the float64 reference.
+    """Build the named back end if it agrees with the float64 reference.
 
-    Takes resolved options; raises InputError where the model's file is
-    missing or is no model, and where the device is not there.
+    Takes resolved options; `auto`, which `obtain` replaces, is the
+    reference here.  Raises InputError where the model's file is missing or
+    is no model, where the device is not there and where the back end can't
+    run the model: ranks must not differ in their back ends.
     """
     if options.model_path is None:
         raise InputError(files.how_to_get(
             options.model or files.BUNDLED, 'no download was tried'))
-    name = f'mace:{Path(options.model_path).stem}'
-    backend = available()[0] if options.backend == 'auto' else options.backend
-    fast = _load(backend, options, name)
+    backend = 'reference' if options.backend == 'auto' else options.backend
+    exact = load_backend('reference', replace(options, dtype='float64'))
+    exact = exact.noting(guard='none needed: reference path')
     if backend == 'reference' and options.dtype == 'float64':
-        return fast.noting(guard='none needed: reference path')
-    exact = fast.finisher or _load(
-        'reference', replace(options, dtype='float64'), name)
+        return exact
+    fast = load_backend(backend, options)
+    if options.dtype != 'float64':
+        fast = fast.finishing(
+            _finisher(backend, options, exact, structures_sample))
     return guarded(fast, exact, structures_sample)
 
 
 def guarded(
     fast: MacePotential,
-    reference: Potential,
+    reference: MacePotential,
     structures_sample: Sequence[Structure],
-) -> Potential:
+) -> MacePotential:
     """Return `fast` if it agrees with the reference, else the reference.
 
     Both describe the outcome under `guard`.
     """
     report: GuardReport = check(fast, reference, structures_sample[:N_GUARD])
+    if not report.passed:
+        log.info('%s, back end %s: %s', fast.name,
+                 fast.describe()['backend'], report)
     chosen = fast if report.passed else reference
-    return chosen.noting(guard=str(report))  # type: ignore[attr-defined]
+    return chosen.noting(guard=str(report))
 
 
-def _load(
-    backend: str, options: PotentialOptions, name: str,
-) -> MacePotential:
+def load_backend(backend: str, options: PotentialOptions) -> MacePotential:
+    """Build one back end, not compared with anything."""
     module = import_module(f'{__name__}.{backend}')
+    name = f'mace:{Path(str(options.model_path)).stem}'
     potential: MacePotential = module.build(options, name)
     return potential
+
+
+def _finisher(
+    backend: str, options: PotentialOptions, exact: MacePotential,
+    structures_sample: Sequence[Structure],
+) -> Potential:
+    """Return the float64 potential that ends a float32 relaxation.
+
+    Never the native one: a second set of its tables is not worth what it
+    saves on one evaluation in hundreds.
+    """
+    if backend == 'reference':
+        return exact
+    try:
+        poly = load_backend('poly', replace(options, dtype='float64'))
+    except InputError as error:
+        log.info('%s', error)
+        return exact
+    return guarded(poly, exact, structures_sample)

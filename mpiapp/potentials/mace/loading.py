@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,15 @@ class Loaded:
     head_name: str
 
 
-def load(path: str, dtype: str, device: str) -> Loaded:
+def load(
+    path: str, dtype: str, device: str,
+    change: Callable[[Any], None] | None = None,
+) -> Loaded:
     """Return the model of a file, cast once to dtype and on the device.
 
-    Raises InputError if the file holds no MACE model that can be evaluated
-    from elements and positions alone.
+    `change` may alter the module in place, before it is cast.  Raises
+    InputError if the file holds no MACE model that can be evaluated from
+    elements and positions alone.
     """
     import torch
     files.check(path)
@@ -51,6 +56,8 @@ def load(path: str, dtype: str, device: str) -> Loaded:
     e0 = torch.atleast_2d(table).double().cpu().numpy().copy()
     with torch.no_grad():
         table.zero_()
+    if change:
+        change(module)
     module = module.to(device=device, dtype=getattr(torch, dtype)).eval()
     module.requires_grad_(False)
     numbers = module.atomic_numbers.cpu().numpy().astype(np.int64)

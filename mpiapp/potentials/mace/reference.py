@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,12 +29,17 @@ log = logging.getLogger(__name__)
 
 def build(options: PotentialOptions, name: str) -> MaceReference:
     """Build the potential from resolved options; see `mace.build`."""
+    return assemble(options, name, 'reference')
+
+
+def assemble(
+    options: PotentialOptions, name: str, backend: str,
+    change: Callable[[Any], None] | None = None,
+) -> MaceReference:
+    """Build a potential whose module `change` has altered in place."""
     path = str(options.model_path)
     device = settle_torch(options.threads, options.device)
-    finisher = None
-    if options.dtype != 'float64':
-        finisher = build(replace(options, dtype='float64'), name)
-    model = load(path, options.dtype, device)
+    model = load(path, options.dtype, device, change)
     notes = {
         'file': Path(path).name,
         'sha256': file_sha256(path),
@@ -43,7 +48,8 @@ def build(options: PotentialOptions, name: str) -> MaceReference:
         'r_max': repr(model.r_max),
         **{p: version(p) for p in ('torch', 'mace-torch', 'e3nn')},
     }
-    return MaceReference(name, model, options.dtype, device, finisher, notes)
+    return MaceReference(
+        name, model, options.dtype, device, None, notes, backend)
 
 
 def settle_torch(threads: int, device: str) -> str:
@@ -83,6 +89,7 @@ class MaceReference:
     device: str
     finisher: Potential | None
     notes: Mapping[str, str] = field(default_factory=dict)
+    backend: str = 'reference'
     accepts_charge: bool = False
     topology_guards: bool = True
 
@@ -98,12 +105,16 @@ class MaceReference:
 
     def describe(self) -> dict[str, str]:
         """Return what is stored in the result file."""
-        return {'name': self.name, 'backend': 'reference',
+        return {'name': self.name, 'backend': self.backend,
                 'dtype': self.dtype, 'device': self.device, **self.notes}
 
     def noting(self, **notes: str) -> MaceReference:
         """Return the same potential with more lines in `describe`."""
         return replace(self, notes={**self.notes, **notes})
+
+    def finishing(self, finisher: Potential | None) -> MaceReference:
+        """Return the same potential with that finisher."""
+        return replace(self, finisher=finisher)
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Return energies and forces of all molecules from one graph.

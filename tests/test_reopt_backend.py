@@ -1,0 +1,67 @@
+"""The back end that was chosen is a setting: kept on resume."""
+import json
+from dataclasses import replace
+
+import pytest
+
+from mpiapp import potentials, reopt
+from mpiapp.records import InputError
+from mpiapp.store import folder
+
+
+@pytest.fixture
+def chooses(monkeypatch):
+    """Let `auto` become what is written here; list what is asked for."""
+    class Chooser:
+        answer = 'poly'
+        asked = []
+
+    def obtain(options, structures_sample=()):
+        Chooser.asked.append((options.backend, len(structures_sample)))
+        new = Chooser.answer if options.backend == 'auto' else options.backend
+        return replace(potentials.resolve(options), backend=new)
+
+    Chooser.asked = []
+    monkeypatch.setattr(potentials, 'obtain', obtain)
+    return Chooser
+
+
+def options_for(tmp_path, data_dir, backend='auto', **changes):
+    return reopt.settle(reopt.Options(
+        backend=backend, sdf=(str(data_dir / 'dimers' / 'moe_et_5.sdf'),), model='student',
+        output_dir=str(tmp_path), output_prefix='run', **changes))
+
+
+def start(prepared):
+    """Begin the campaign as the engine would."""
+    plan = prepared.plan
+    folder.open_campaign(plan.result, plan.settings, plan.inputs,
+                         plan.schema, plan.resume, plan.overwrite)
+
+
+def test_the_choice_is_stored_and_taken_over_on_resume(
+        tmp_path, data_dir, chooses):
+    prepared = reopt.prepare(options_for(tmp_path, data_dir))
+    # the user's own structures decide
+    assert chooses.asked == [('auto', 2)]
+    assert prepared.plan.settings['backend'] == 'poly'
+    start(prepared)
+    chooses.answer = 'reference'
+    again = reopt.prepare(options_for(tmp_path, data_dir, resume=True))
+    assert chooses.asked[-1] == ('poly', 2)
+    assert json.dumps(again.plan.settings) == json.dumps(
+        prepared.plan.settings)
+
+
+def test_another_back_end_by_name_does_not_resume(
+        tmp_path, data_dir, chooses):
+    start(reopt.prepare(options_for(tmp_path, data_dir)))
+    changed = reopt.prepare(options_for(
+        tmp_path, data_dir, resume=True, backend='reference'))
+    assert changed.plan.settings['backend'] == 'reference'
+    with pytest.raises(InputError, match='backend'):
+        start(changed)
+
+
+def test_a_fresh_start_has_no_stored_settings(tmp_path):
+    assert folder.stored_settings(tmp_path / 'run.h5') == {}
