@@ -11,16 +11,18 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.records import Floats, InputError
 
 State = TypeVar('State')
 Arrays = dict[str, NDArray[Any]]
+Numbers = NDArray[np.integer[Any]]
 
 #: files of this folder that are no optimisers
-PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation', 'running',
-                   'tasks'})
+PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation',
+                   'internals', 'running', 'tasks'})
 
 
 class Optimizer(Protocol[State]):
@@ -28,8 +30,11 @@ class Optimizer(Protocol[State]):
 
     name: ClassVar[str]
 
-    def init(self, positions: Floats) -> State:
-        """Return the state before the first step from [n_atoms, 3] A."""
+    def init(self, positions: Floats, numbers: Numbers) -> State:
+        """Return the state before the first step.
+
+        `positions` [n_atoms, 3] A, atomic `numbers` [n_atoms].
+        """
 
     def step(self, state: State, positions: Floats, energy: float,
              forces: Floats) -> tuple[State, Floats]:
