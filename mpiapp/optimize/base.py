@@ -1,28 +1,17 @@
-"""The optimiser protocol and the registry of optimisers.
-
-An optimiser is one file of this folder whose name is its key and which has
-`build(**options) -> Optimizer`.
-"""
+"""The optimiser protocol, and how the molecules of a round are stepped."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.records import Floats, InputError
+from mpiapp.records import Floats
 
 State = TypeVar('State')
 Arrays = dict[str, NDArray[Any]]
 Numbers = NDArray[np.integer[Any]]
-
-#: files of this folder that are no optimisers
-PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation',
-                   'internals', 'running', 'tasks'})
 
 
 class Optimizer(Protocol[State]):
@@ -49,32 +38,6 @@ class Optimizer(Protocol[State]):
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> State:
         """Return the state that `dump` made the arrays from."""
-
-
-def names() -> list[str]:
-    """List the optimisers; loads none of them."""
-    folder = str(Path(__file__).parent)
-    return sorted(m.name for m in iter_modules([folder])
-                  if m.name not in PARTS)
-
-
-def optimizer(name: str, **options: float) -> Optimizer[Any]:
-    """Return the optimiser of that name; InputError for a wrong request."""
-    if name not in names():
-        raise InputError(
-            f'no optimiser {name!r}; there are: {", ".join(names())}')
-    build = import_module(f'mpiapp.optimize.{name}').build
-    try:
-        return cast('Optimizer[Any]', build(**options))
-    except TypeError as error:
-        raise InputError(f'optimiser {name}: {error}') from error
-
-
-def require(rules: Mapping[str, bool]) -> None:
-    """Raise InputError with the first rule that does not hold."""
-    for rule, holds in rules.items():
-        if not holds:
-            raise InputError(rule)
 
 
 def step_all(

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.base import Arrays, Numbers, require
+from mpiapp.optimize.base import Arrays, Numbers
+from mpiapp.optimize.registry import require
 from mpiapp.records import Floats
 
 

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.base import Arrays, require
+from mpiapp.optimize.base import Arrays, Numbers
 from mpiapp.optimize.internals.metric import Frame, Place
+from mpiapp.optimize.registry import require
 from mpiapp.records import Floats
 
 #: rises of the energy are noise up to this, eV, and this part of |energy|
@@ -30,6 +31,10 @@ LARGEST_TURN = 0.5
 SMALLEST_TRUST = 1e-3
 #: least curvature of a pair, as a part of that of the model
 LEAST_CURVATURE = 1e-4
+#: the least number with a finite inverse
+TINY = float(np.finfo(np.float64).tiny)
+#: after so many bad steps in a row the memory is to blame
+MOST_FAILURES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +53,11 @@ class InternalState:
     `s` and `y` [n_q + 3 n_atoms] are the steps and the gradient changes,
     oldest first, and `rho` 1 / (s.y).  `base` is None before the first
     step; `length` [A] is the longest atomic move of the last step, `gain`
-    [eV] the change of energy that was expected of it.
+    [eV] the change of energy that was expected of it, `failures` the number
+    of steps in a row that did much worse.
     """
 
-    numbers: NDArray[np.integer[Any]]
+    numbers: Numbers
     frame_at: Floats
     frame: Frame
     s: tuple[Floats, ...]
@@ -61,6 +67,7 @@ class InternalState:
     trust: float
     length: float
     gain: float
+    failures: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Internal:
 
     memory: int = 60
     trust: float = 0.25
-    maxstep: float = 0.4
+    maxstep: float = 0.5
 
     def __post_init__(self) -> None:
         require({
@@ -81,13 +88,11 @@ class Internal:
             'internal: maxstep must be at most 1 A': self.maxstep <= 1,
         })
 
-    def init(
-        self, positions: Floats, numbers: NDArray[np.integer[Any]],
-    ) -> InternalState:
+    def init(self, positions: Floats, numbers: Numbers) -> InternalState:
         """Choose the coordinates; see `Optimizer`."""
         return InternalState(
             numbers, positions, Frame.at(numbers, positions),
-            (), (), (), None, self.trust, 0.0, 0.0)
+            (), (), (), None, self.trust, 0.0, 0.0, 0)
 
     def step(
         self, state: InternalState, positions: Floats, energy: float,
@@ -106,16 +111,22 @@ class Internal:
 
     def judge(self, state: InternalState, new: Base) -> InternalState:
         """Go on from the new geometry, or back if the energy rose."""
-        base, trust = state.base, state.trust
+        base, trust, gain = state.base, state.trust, state.gain
         assert base is not None
         change = new.energy - base.energy
-        rose = change > NOISE + RELATIVE_NOISE * abs(new.energy)
+        noise = NOISE + RELATIVE_NOISE * abs(new.energy)
+        poor = change > gain / 4 and -gain > noise
+        rose = change > noise
+        if poor or rose:
+            state = lose_faith(state)
+        else:
+            state = replace(state, failures=0)
         if rose and trust > SMALLEST_TRUST:
             return replace(state, trust=state.length / 3)
-        if change < 0.75 * state.gain and state.length > 0.7 * trust:
-            trust = min(2 * trust, self.maxstep)
-        elif change > 0.25 * state.gain:
+        if poor:
             trust = max(state.length / 2, SMALLEST_TRUST)
+        elif change < 0.75 * gain and state.length > 0.7 * trust:
+            trust = min(2 * trust, self.maxstep)
         return replace(state, base=new, trust=trust)
 
     def leave(self, state: InternalState) -> tuple[InternalState, Floats]:
@@ -124,22 +135,23 @@ class Internal:
         assert base is not None
         change = newton(state)
         slope = float(np.dot(base.pull, change))
+        if slope > 0.0 and state.s:
+            # by rounding, in a memory that is close to singular
+            return self.leave(forget(state))
         move = base.place.project(change)
         share = self.share(state, change, move)
         x = base.place.follow(share * change, share * move)
-        length = float(lengths(x - base.place.x).max(initial=0.0))
-        gain = share * (1 - share / 2) * slope
-        return replace(state, length=length, gain=gain), x
+        return replace(state, length=longest_move(x - base.place.x),
+                       gain=share * (1 - share / 2) * slope), x
 
     def share(
         self, state: InternalState, change: Floats, move: Floats,
     ) -> float:
         """Return the part (0, 1] of a step that keeps within the limits."""
         c = state.frame.coordinates
-        longest = lengths(move.reshape(-1, 3)).max(initial=0.0)
-        turn = np.abs(change[c.starts[3]:c.size]).max(initial=0.0)
-        return float(min(1.0, state.trust / max(longest, SMALLEST_MOVE),
-                         LARGEST_TURN / max(turn, SMALLEST_MOVE)))
+        longest = longest_move(move.reshape(-1, 3))
+        turn = float(np.abs(change[c.starts[3]:c.size]).max(initial=0.0))
+        return 1 / max(1.0, longest / state.trust, turn / LARGEST_TURN)
 
     def dump(self, state: InternalState) -> Arrays:
         """Return the state as arrays; what follows from them is left out."""
@@ -150,8 +162,8 @@ class Internal:
             's': np.array(state.s).reshape(len(state.s), n),
             'y': np.array(state.y).reshape(len(state.s), n),
             'rho': np.array(state.rho, np.float64),
-            'numbers_of_step': np.array(
-                [state.trust, state.length, state.gain]),
+            'last_step': np.array([state.trust, state.length, state.gain]),
+            'failures': np.array(state.failures),
             'base_at': np.empty((0, 3)) if base is None else base.place.x,
             'base_pull': np.empty(0) if base is None else base.pull,
             'base_energy': np.array(
@@ -167,19 +179,32 @@ class Internal:
             place = Place.at(frame, arrays['base_at'])
             base = Base(place, arrays['base_pull'],
                         float(arrays['base_energy']))
-        trust, length, gain = arrays['numbers_of_step'].tolist()
+        trust, length, gain = arrays['last_step'].tolist()
         return InternalState(
             numbers, frame_at, frame,
             tuple(arrays['s']), tuple(arrays['y']),
-            tuple(arrays['rho'].tolist()), base, trust, length, gain)
+            tuple(arrays['rho'].tolist()), base, trust, length, gain,
+            int(arrays['failures']))
 
 
 build = Internal
-SMALLEST_MOVE = 1e-300
 
 
-def lengths(v):
-    return np.sqrt(np.einsum('ij,ij->i', v, v))
+def longest_move(moves: Floats) -> float:
+    """Return the length [A] of the longest of moves [n_atoms, 3] A."""
+    return float(np.linalg.norm(moves, axis=1).max())
+
+
+def forget(state: InternalState) -> InternalState:
+    """Return the state without its memory."""
+    return replace(state, s=(), y=(), rho=(), failures=0)
+
+
+def lose_faith(state: InternalState) -> InternalState:
+    """Count a step that failed; after some in a row, drop the memory."""
+    if state.failures + 1 == MOST_FAILURES:
+        return forget(state)
+    return replace(state, failures=state.failures + 1)
 
 
 def arrive(
@@ -190,7 +215,8 @@ def arrive(
     if not fits(here):
         frame = Frame.at(state.numbers, positions)
         here = Place.at(frame, positions)
-        state = replace(state, frame_at=positions, frame=frame, s=(), y=(), rho=(), base=None)
+        state = replace(forget(state), frame_at=positions, frame=frame,
+                        base=None)
     return state, here
 
 
@@ -211,7 +237,8 @@ def remember(
     s = base.place.to(new.place.x)
     y = new.pull - base.pull
     curvature = float(np.dot(s, y))
-    if curvature <= LEAST_CURVATURE * float(np.dot(s, base.place.weigh(s))):
+    of_model = float(np.dot(s, base.place.weigh(s)))
+    if curvature <= max(LEAST_CURVATURE * of_model, TINY):
         return state
     return replace(
         state, s=(*state.s, s)[-memory:], y=(*state.y, y)[-memory:],
@@ -220,14 +247,15 @@ def remember(
 
 def newton(state: InternalState) -> Floats:
     """Return the quasi-Newton step [n_q + 3 n_atoms] from the base."""
-    base = state.base
-    assert base is not None
+    assert state.base is not None
+    place = state.base.place
     pairs = list(zip(state.s, state.y, state.rho, strict=True))
-    weights, pull = [], base.pull.copy()
+    pull = state.base.pull.copy()
+    weights = []
     for s, y, rho in reversed(pairs):
         weights.append(rho * float(np.dot(s, pull)))
         pull -= weights[-1] * y
-    step = base.place.forward(base.place.solve(base.place.backward(pull)))
+    step = place.forward(place.solve(place.backward(pull)))
     for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
         step += s * (weight - rho * float(np.dot(y, step)))
     return -step

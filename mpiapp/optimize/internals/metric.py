@@ -23,8 +23,10 @@ from mpiapp.records import Floats
 
 #: eV/A^2 of each Cartesian coordinate: what holds fragments far apart
 FLOOR = 0.03
+#: least floor as a part of the largest element, for Cholesky to succeed
+ROUNDING = 1e-11
 #: positions follow a displacement to this part of the longest move
-FOLLOW = 0.01
+FOLLOW = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +99,12 @@ class Place:
         """Return the gradient in all coordinates of a Cartesian one.
 
         Of all that have it as their Cartesian form, the one of least norm
-        in the inverse of the force constants.
+        in the inverse of the force constants; the Cartesian part takes the
+        error of the solution.
         """
-        return self.weigh(self.forward(self.solve(gradient)))
+        pull = self.weigh(self.forward(self.solve(gradient)))
+        pull[len(self.q):] += gradient - self.backward(pull)
+        return pull
 
     def project(self, change: Floats) -> Floats:
         """Return the move [3 n_atoms] A nearest to a displacement."""
@@ -134,7 +139,9 @@ def factor(here: Slopes, stiffness: Floats) -> Floats:
         LinAlgError: the geometry is not finite.
     """
     matrix = here.gram(stiffness)
-    matrix[np.diag_indices(len(matrix))] += FLOOR
+    diagonal = np.diag_indices(len(matrix))
+    # colliding atoms have slopes so large that the floor is lost in rounding
+    matrix[diagonal] += max(FLOOR, ROUNDING * float(matrix[diagonal].max()))
     # the matrix is symmetric, so that its rows do for LAPACK's columns
     lower, info = dpotrf(matrix.T, lower=1, overwrite_a=1)
     if info != 0:

@@ -50,14 +50,14 @@ def stiffness(
         np.full(3 * len(c.lines), LINE),
         torsions(numbers, x, c.torsions),
     ])
-    return np.exp(np.clip(logarithms, SMALLEST, LARGEST))
+    return np.asarray(np.exp(np.clip(logarithms, SMALLEST, LARGEST)))
 
 
 def bonds(numbers: Numbers, x: Floats, pairs: Ints) -> Floats:
     """Return ln k [n] of bonds [n, 2]."""
     kind = hydrogens(numbers, pairs)
-    return (BOND[kind] + BOND_SLOPE[kind]
-            * stretch(numbers, x, pairs[:, 0], pairs[:, 1]))
+    return np.asarray(BOND[kind] + BOND_SLOPE[kind]
+                      * stretch(numbers, x, pairs[:, 0], pairs[:, 1]))
 
 
 def bends(numbers: Numbers, x: Floats, atoms: Ints) -> Floats:
@@ -80,13 +80,13 @@ def contacts(numbers: Numbers, x: Floats, pairs: Ints) -> Floats:
     """Return ln k [n] of contacts [n, 2]."""
     radii = contact_radii()[numbers][pairs].sum(axis=1)
     distances = np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
-    return (CONTACT[hydrogens(numbers, pairs)]
-            + CONTACT_SLOPE * (distances / radii - 1))
+    return np.asarray(CONTACT[hydrogens(numbers, pairs)]
+                      + CONTACT_SLOPE * (distances / radii - 1))
 
 
 def hydrogens(numbers: Numbers, atoms: Ints) -> Ints:
     """Return the number [n] of hydrogens among atoms [n, 2]."""
-    return (numbers[atoms] == 1).sum(axis=1)
+    return np.asarray((numbers[atoms] == 1).sum(axis=1), np.int64)
 
 
 def stretch(numbers: Numbers, x: Floats, i: Ints, j: Ints) -> Floats:

@@ -16,6 +16,7 @@ from mpiapp.records import Floats, Ints
 #: shortest distance [A] and sine that are divided by: coincident atoms and
 #: straight bends give large numbers, never infinite ones
 SMALLEST = 1e-3
+UNIT = np.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +98,12 @@ class Slopes:
     def forward(self, move: Floats) -> Floats:
         """Return the change [n_q] of the coordinates by [3 n_atoms] A."""
         c = self.coordinates
-        return np.bincount(c.rows, self.entries * move[c.columns], c.size)
+        return tally(c.rows, self.entries * move[c.columns], c.size)
 
     def backward(self, pull: Floats) -> Floats:
         """Return the Cartesian form [3 n_atoms] of a gradient [n_q]."""
         c = self.coordinates
-        return np.bincount(c.columns, self.entries * pull[c.rows],
-                           3 * c.n_atoms)
+        return tally(c.columns, self.entries * pull[c.rows], 3 * c.n_atoms)
 
     def gram(self, stiffness: Floats) -> Floats:
         """Return [3 n_atoms, 3 n_atoms]: the Hessian of springs [n_q]."""
@@ -114,8 +114,15 @@ class Slopes:
             stiff = rows * stiffness[first:last, None]
             products.append((rows[:, :, None] * stiff[:, None, :]).ravel())
         width = 3 * c.n_atoms
-        return np.bincount(c.cells, np.concatenate(products),
-                           width * width).reshape(width, width)
+        return tally(c.cells, np.concatenate(products),
+                     width * width).reshape(width, width)
+
+
+def tally(places: Ints, amounts: Floats, n: int) -> Floats:
+    """Return the sums [n] of the amounts at each place, in their order."""
+    sums: Floats = np.bincount(places, amounts, n).astype(
+        np.float64, copy=False)
+    return sums
 
 
 def values(c: Coordinates, x: Floats) -> Floats:
@@ -188,7 +195,7 @@ def across(v: Floats) -> Floats:
     """Return [n, 3, 3]: the derivative of the unit vector along v."""
     r = lengths(v)
     u = v / r[:, None]
-    return (np.eye(3) - u[:, :, None] * u[:, None, :]) / r[:, None, None]
+    return (UNIT - u[:, :, None] * u[:, None, :]) / r[:, None, None]
 
 
 def torsion(a: Floats, b: Floats, c: Floats) -> Floats:
