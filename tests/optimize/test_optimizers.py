@@ -58,7 +58,8 @@ def test_a_dumped_state_goes_on_bit_for_bit(method, toys, n_steps):
 def test_a_dump_needs_no_pickle(method, toys):
     x = toys.cluster(3, seed=0)
     for n_steps in (0, 3):
-        state, _ = walk(method, toys.morse, method.init(x, argon(x)), x, n_steps)
+        state = method.init(x, argon(x))
+        state, _ = walk(method, toys.morse, state, x, n_steps)
         assert not any(v.dtype.hasobject for v in method.dump(state).values())
 
 

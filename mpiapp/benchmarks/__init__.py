@@ -1,0 +1,1 @@
+"""Benchmarks: commands that measure, `python -m mpiapp.benchmarks.NAME`."""
