@@ -15,6 +15,7 @@ from mpiapp.config import (
     Method, Shared, checked, not_negative, option, positive, read_options
 )
 from mpiapp.errors import InputError
+from mpiapp.optimize import names as optimizers
 from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
 from mpiapp.parallel.stop import parse_duration
 
@@ -63,8 +64,9 @@ class Options(Shared, Method):
     output_prefix: str = option(
         'moe_mace_reopt', 'prefix of all result files; may hold a folder',
         group='output')
-    optimizer: str = option('lbfgs', 'optimiser: lbfgs or fire',
-                            group='relaxation', choices=('lbfgs', 'fire'))
+    optimizer: str = option(
+        'lbfgs', f'optimiser: {", ".join(optimizers())}',
+        group='relaxation', choices=tuple(optimizers()))
     fmax: float = option(0.005, 'largest force of a relaxed atom [eV/A]',
                          group='relaxation', check=positive)
     max_steps: int = option(500, 'optimiser steps of a record at most',

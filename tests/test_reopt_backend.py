@@ -28,7 +28,8 @@ def chooses(monkeypatch):
 
 def options_for(tmp_path, data_dir, backend='auto', **changes):
     return reopt.settle(reopt.Options(
-        backend=backend, sdf=(str(data_dir / 'dimers' / 'moe_et_5.sdf'),), model='student',
+        backend=backend,
+        sdf=(str(data_dir / 'dimers' / 'moe_et_5.sdf'),), model='student',
         output_dir=str(tmp_path), output_prefix='run', **changes))
 
 

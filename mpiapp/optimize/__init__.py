@@ -3,6 +3,6 @@
 `optimizer(name)` gives the pure init/step functions of one method,
 `driver.relax` runs many molecules through one potential at once.
 """
-from mpiapp.optimize.base import Optimizer, names, optimizer
+from mpiapp.optimize.registry import names, optimizer
 
-__all__ = ['Optimizer', 'names', 'optimizer']
+__all__ = ['names', 'optimizer']

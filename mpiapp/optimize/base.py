@@ -1,26 +1,17 @@
-"""The optimiser protocol and the registry of optimisers.
-
-An optimiser is one file of this folder whose name is its key and which has
-`build(**options) -> Optimizer`.
-"""
+"""The optimiser protocol, and how the molecules of a round are stepped."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.records import Floats, InputError
+from mpiapp.records import Floats
 
 State = TypeVar('State')
 Arrays = dict[str, NDArray[Any]]
-
-#: files of this folder that are no optimisers
-PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation', 'running',
-                   'tasks'})
+Numbers = NDArray[np.integer[Any]]
 
 
 class Optimizer(Protocol[State]):
@@ -28,8 +19,11 @@ class Optimizer(Protocol[State]):
 
     name: ClassVar[str]
 
-    def init(self, positions: Floats) -> State:
-        """Return the state before the first step from [n_atoms, 3] A."""
+    def init(self, positions: Floats, numbers: Numbers) -> State:
+        """Return the state before the first step.
+
+        `positions` [n_atoms, 3] A, atomic `numbers` [n_atoms].
+        """
 
     def step(self, state: State, positions: Floats, energy: float,
              forces: Floats) -> tuple[State, Floats]:
@@ -44,32 +38,6 @@ class Optimizer(Protocol[State]):
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> State:
         """Return the state that `dump` made the arrays from."""
-
-
-def names() -> list[str]:
-    """List the optimisers; loads none of them."""
-    folder = str(Path(__file__).parent)
-    return sorted(m.name for m in iter_modules([folder])
-                  if m.name not in PARTS)
-
-
-def optimizer(name: str, **options: float) -> Optimizer[Any]:
-    """Return the optimiser of that name; InputError for a wrong request."""
-    if name not in names():
-        raise InputError(
-            f'no optimiser {name!r}; there are: {", ".join(names())}')
-    build = import_module(f'mpiapp.optimize.{name}').build
-    try:
-        return cast('Optimizer[Any]', build(**options))
-    except TypeError as error:
-        raise InputError(f'optimiser {name}: {error}') from error
-
-
-def require(rules: Mapping[str, bool]) -> None:
-    """Raise InputError with the first rule that does not hold."""
-    for rule, holds in rules.items():
-        if not holds:
-            raise InputError(rule)
 
 
 def step_all(

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.base import Arrays, require
+from mpiapp.optimize.base import Arrays, Numbers
+from mpiapp.optimize.registry import require
 from mpiapp.records import Floats
 
 
@@ -55,7 +56,7 @@ class Fire:
             'fire: f_mixing must be in (0, 1]': 0 < self.f_mixing <= 1,
         })
 
-    def init(self, positions: Floats) -> FireState:
+    def init(self, positions: Floats, numbers: Numbers) -> FireState:
         """Return the state at rest."""
         return FireState(np.empty((0, 3)), self.dt, self.mixing, 0)
 

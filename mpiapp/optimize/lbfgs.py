@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.base import Arrays, require
+from mpiapp.optimize.base import Arrays, Numbers
+from mpiapp.optimize.registry import require
 from mpiapp.records import Floats
 
 #: |s.y| below this has no finite inverse; such a pair tells nothing
@@ -54,7 +55,7 @@ class LBFGS:
             'lbfgs: maxstep must be in (0, 1] A': 0 < self.maxstep <= 1,
         })
 
-    def init(self, positions: Floats) -> LBFGSState:
+    def init(self, positions: Floats, numbers: Numbers) -> LBFGSState:
         """Return the state without any memory."""
         empty = np.empty((0, 3))
         return LBFGSState((), (), (), empty, empty)

@@ -63,7 +63,8 @@ def begin(task: Task, optimizer: Optimizer[Any]) -> Running:
         return unpack(task, optimizer)
     positions = np.array(task.positions, np.float64).reshape(-1, 3)
     nothing = Point(positions, np.nan, np.nan, np.full_like(positions, np.nan))
-    return Running(task, positions, optimizer.init(positions), nothing,
+    state = optimizer.init(positions, task.numbers)
+    return Running(task, positions, state, nothing,
                    radius_of_gyration(positions))
 
 

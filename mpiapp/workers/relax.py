@@ -20,8 +20,8 @@ from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
-from mpiapp.optimize.base import optimizer as make_optimizer
 from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
+from mpiapp.optimize.registry import optimizer as make_optimizer
 from mpiapp.optimize.running import begin as resume
 from mpiapp.potentials.base import Potential
 from mpiapp.records import (

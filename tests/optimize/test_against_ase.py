@@ -44,7 +44,7 @@ def path_of_ase(method, surface, x, limit=LIMIT, **options):
 
 def path_of_ours(method, surface, x, limit=LIMIT):
     """Return all geometries, the start included."""
-    state, path = method.init(x), [x]
+    state, path = method.init(x, np.full(len(x), 18)), [x]
     while len(path) <= limit:
         energy, forces = surface(path[-1])
         if converged(forces, FMAX):

@@ -357,7 +357,7 @@ def test_a_step_to_nowhere_is_nan(toys):
     class Lost:
         name = 'lost'
 
-        def init(self, positions):
+        def init(self, positions, numbers):
             return None
 
         def step(self, state, positions, energy, forces):

@@ -15,6 +15,11 @@ def method(request):
     return optimizer(request.param)
 
 
+def argon(x):
+    """Return the numbers of as many atoms."""
+    return np.full(len(x), 18, np.int32)
+
+
 def walk(method, surface, state, x, n_steps):
     """Return (state, positions) after n steps."""
     for _ in range(n_steps):
@@ -26,8 +31,8 @@ def test_the_file_name_is_the_key(method):
     assert type(method).__module__ == f'mpiapp.optimize.{method.name}'
 
 
-def test_plain_lbfgs_and_fire_exist():
-    assert {'lbfgs', 'fire'} <= set(names())
+def test_the_promised_optimisers_exist():
+    assert {'lbfgs', 'fire', 'internal'} <= set(names())
 
 
 def test_listing_the_names_loads_no_optimiser():
@@ -42,7 +47,7 @@ def test_listing_the_names_loads_no_optimiser():
 @pytest.mark.parametrize('n_steps', [0, 1, 2, 9])
 def test_a_dumped_state_goes_on_bit_for_bit(method, toys, n_steps):
     x = toys.cluster(6, seed=0)
-    state, x = walk(method, toys.morse, method.init(x), x, n_steps)
+    state, x = walk(method, toys.morse, method.init(x, argon(x)), x, n_steps)
     copied = method.load({k: np.array(v, copy=True)
                           for k, v in method.dump(state).items()})
     _, ours = walk(method, toys.morse, copied, x, 12)
@@ -53,13 +58,14 @@ def test_a_dumped_state_goes_on_bit_for_bit(method, toys, n_steps):
 def test_a_dump_needs_no_pickle(method, toys):
     x = toys.cluster(3, seed=0)
     for n_steps in (0, 3):
-        state, _ = walk(method, toys.morse, method.init(x), x, n_steps)
+        state = method.init(x, argon(x))
+        state, _ = walk(method, toys.morse, state, x, n_steps)
         assert not any(v.dtype.hasobject for v in method.dump(state).values())
 
 
 def test_a_step_changes_none_of_its_arguments(method, toys):
     x = toys.cluster(5, seed=0)
-    state, x = walk(method, toys.morse, method.init(x), x, 3)
+    state, x = walk(method, toys.morse, method.init(x, argon(x)), x, 3)
     energy, forces = toys.morse(x)
     before = {k: v.tobytes() for k, v in method.dump(state).items()}
     x_before, forces_before = x.tobytes(), forces.tobytes()
@@ -71,7 +77,7 @@ def test_a_step_changes_none_of_its_arguments(method, toys):
 @pytest.mark.filterwarnings('error')
 def test_zero_force_moves_nothing_at_rest(method):
     x, zero = np.eye(3), np.zeros((3, 3))
-    state = method.init(x)
+    state = method.init(x, argon(x))
     for _ in range(3):
         state, moved = method.step(state, x, 0.0, zero)
         np.testing.assert_array_equal(moved, x)
@@ -81,7 +87,7 @@ def test_zero_force_moves_nothing_at_rest(method):
 @pytest.mark.parametrize('size', [1e-3, 1e-200, 0.0])
 def test_vanishing_force_in_motion_gives_finite_steps(method, size):
     x, ahead = np.eye(4, 3), np.ones((4, 3))
-    state = method.init(x)
+    state = method.init(x, argon(x))
     # downhill first, so that there is a velocity along the small force
     for forces in (ahead, ahead, size * ahead, size * ahead, size * ahead):
         state, x = method.step(state, x, 0.0, forces)
@@ -90,7 +96,7 @@ def test_vanishing_force_in_motion_gives_finite_steps(method, size):
 
 @pytest.mark.parametrize('name', ['newton', 'base', 'driver', ''])
 def test_an_unknown_name_lists_the_known(name):
-    with pytest.raises(InputError, match='fire, lbfgs'):
+    with pytest.raises(InputError, match='fire, internal, lbfgs'):
         optimizer(name)
 
 
@@ -100,6 +106,8 @@ def test_an_unknown_name_lists_the_known(name):
     ('lbfgs', {'line_search': 1}), ('fire', {'dt': 0.0}),
     ('fire', {'f_dec': 1.0}), ('fire', {'mixing': 2.0}),
     ('fire', {'maxstep': 0.0}), ('fire', {'memory': 3}),
+    ('internal', {'memory': 0}), ('internal', {'trust': 0.0}),
+    ('internal', {'trust': 0.6}), ('internal', {'maxstep': 1.1}),
 ], ids=str)
 def test_wrong_options_are_input_errors(name, options):
     with pytest.raises(InputError, match=name):
@@ -108,7 +116,7 @@ def test_wrong_options_are_input_errors(name, options):
 
 def test_lbfgs_never_moves_an_atom_further_than_maxstep(toys):
     method, x = optimizer('lbfgs', maxstep=0.1), toys.cluster(6, seed=5)
-    state = method.init(x)
+    state = method.init(x, argon(x))
     longest = []
     for _ in range(10):
         state, new = method.step(state, x, *toys.lennard_jones(x))

@@ -1,0 +1,5 @@
+"""Internal coordinates of molecules and a model of their stiffness.
+
+`topology` chooses the coordinates, `primitives` computes them, `model`
+estimates a force constant for each and `metric` solves with them.
+"""
