@@ -134,7 +134,8 @@ def test_activation_lets_root_start_more_ranks_than_cores(
     assert env['OMPI_ALLOW_RUN_AS_ROOT'] == '1'
     assert env['OMPI_ALLOW_RUN_AS_ROOT_CONFIRM'] == '1'
     assert env['OMPI_MCA_rmaps_base_oversubscribe'] == '1'
-    assert env['PRTE_MCA_rmaps_default_mapping_policy'] == ':oversubscribe'
+    assert env['PRTE_MCA_rmaps_default_mapping_policy'] == \
+        'slot:oversubscribe'
     assert 'LD_LIBRARY_PATH' not in env
 
 

@@ -177,6 +177,9 @@ class Cluster:
             n_nodes=self.n_nodes, cpus=CPUS_PER_NODE, control_port=first,
             first_port=first + 1, last_port=first + self.n_nodes,
             task_plugin='task/affinity' if self.binds else 'task/none'))
+        names = ' '.join(f'n{i + 1}' for i in range(self.n_nodes))
+        known = Path('/etc/hosts').read_text()
+        (self.folder / 'hosts').write_text(f'{known}\n127.0.0.1 {names}\n')
         (self.folder / 'munge').mkdir(mode=0o700)
         (self.folder / 'state').mkdir()
         key = self.folder / 'munge/key'
@@ -198,7 +201,8 @@ class Cluster:
         if not self.nodes_differ:
             return plain
         return ('unshare', '--uts', '--mount', 'sh', '-euc',
-                'hostname "$0"; mount -t tmpfs tmpfs /dev/shm; exec "$@"',
+                'hostname "$0"; mount -t tmpfs tmpfs /dev/shm; '
+                f'mount --bind {self.folder}/hosts /etc/hosts; exec "$@"',
                 f'n{i}', *plain)
 
     def _spawn(self, *words: str) -> None:
