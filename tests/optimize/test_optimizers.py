@@ -107,7 +107,7 @@ def test_an_unknown_name_lists_the_known(name):
     ('fire', {'f_dec': 1.0}), ('fire', {'mixing': 2.0}),
     ('fire', {'maxstep': 0.0}), ('fire', {'memory': 3}),
     ('internal', {'memory': 0}), ('internal', {'trust': 0.0}),
-    ('internal', {'trust': 0.5}), ('internal', {'maxstep': 1.1}),
+    ('internal', {'trust': 0.6}), ('internal', {'maxstep': 1.1}),
 ], ids=str)
 def test_wrong_options_are_input_errors(name, options):
     with pytest.raises(InputError, match=name):
