@@ -141,7 +141,7 @@ def test_suspension_at_any_round_changes_no_bit(toys, name):
     whole = {r.key: r for r in run(
         toys.Source(total), toys.batched(toys.morse), method, slots=2)}
     n_rounds = sum(r.evaluations for r in whole.values())
-    for rounds in range(min(n_rounds, 60) + 1):
+    for rounds in range(min(n_rounds, 24) + 1):
         parts = suspend_and_resume(toys, method, rounds, 2, total)
         assert len(parts) == len(whole)
         assert all(same(r, whole[r.key]) for r in parts)

@@ -143,7 +143,7 @@ def factor(here: Slopes, stiffness: Floats) -> Floats:
     # colliding atoms have slopes so large that the floor is lost in rounding
     matrix[diagonal] += max(FLOOR, ROUNDING * float(matrix[diagonal].max()))
     # the matrix is symmetric, so that its rows do for LAPACK's columns
-    lower, info = dpotrf(matrix.T, lower=1, overwrite_a=1)
+    lower, info = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
     if info != 0:
         raise LinAlgError('the model Hessian is not positive definite')
     return np.asarray(lower)
