@@ -8,6 +8,7 @@ from mpiapp.potentials import PotentialOptions, build
 from mpiapp.potentials.mace import contraction
 from mpiapp.potentials.mace import graph as graphs
 from mpiapp.potentials.mace import poly
+from mpiapp.potentials.mace.convolution import convolution
 from mpiapp.records import InputError
 
 # of TorchScript, which e3nn is made of
@@ -134,6 +135,40 @@ def test_another_kind_of_contraction_is_refused():
     module.products = [product]
     with pytest.raises(InputError, match='Identity'):
         poly.replace_contractions(module)
+
+
+@pytest.mark.parametrize('inputs_, n_edges', [
+    ('4x0e', 20), ('4x0e+4x1o', 20), ('4x0e', 0)])
+def test_convolution_sums_the_messages_of_e3nn(inputs_, n_edges):
+    import torch
+    from e3nn import o3
+    from mace.modules.irreps_tools import tp_out_irreps_with_instructions
+    harmonics = o3.Irreps.spherical_harmonics(3)
+    target = (harmonics * 4).sort()[0].simplify()
+    middle, instructions = tp_out_irreps_with_instructions(
+        o3.Irreps(inputs_), harmonics, target)
+    product = o3.TensorProduct(
+        o3.Irreps(inputs_), harmonics, middle, instructions=instructions,
+        shared_weights=False, internal_weights=False).double()
+    rng = np.random.default_rng(4)
+    n_atoms = 6
+    edges = torch.tensor(rng.integers(0, n_atoms - 1, (2, n_edges)))
+    x, attributes, weights = (
+        torch.tensor(rng.normal(size=size)) for size in (
+            (n_atoms, product.irreps_in1.dim), (n_edges, harmonics.dim),
+            (n_edges, product.weight_numel)))
+    found = convolution(product).double()(x, attributes, weights, edges)
+    messages = product(x[edges[0]], attributes, weights)
+    expected = torch.zeros_like(found).index_add(0, edges[1], messages)
+    assert found.shape == (n_atoms, middle.dim)
+    assert (found - expected).abs().max() <= 10 * ROUNDING
+    assert bool(expected.any()) == bool(n_edges)
+
+
+def test_a_convolution_of_another_kind_is_left_alone():
+    from e3nn import o3
+    product = o3.FullTensorProduct('2x0e+2x1o', '1x0e+1x1o')
+    assert convolution(product) is None
 
 
 @pytest.mark.parametrize('kind', ['scaled', 'heads', 'plain', None])

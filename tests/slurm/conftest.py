@@ -14,7 +14,7 @@ from tests.slurm.cluster import Cluster, missing_programs
 
 N_NODES = 3
 #: the whole input has 76 records, some seconds of work for two ranks
-N_COPIES = 4
+N_COPIES = 8
 LIBRARY_SECONDS = 60
 
 

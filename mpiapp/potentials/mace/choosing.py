@@ -18,7 +18,7 @@ from mpiapp.potentials.mace.reference import MaceReference
 from mpiapp.records import Batch, InputError, Structure
 
 #: seconds of the race at most, and rounds that suffice
-RACE_SECONDS, RACE_ROUNDS = 10.0, 7
+RACE_SECONDS, RACE_ROUNDS = 10.0, 3
 
 log = logging.getLogger(__name__)
 

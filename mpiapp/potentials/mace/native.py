@@ -34,8 +34,8 @@ from mpiapp.records import Batch, Evaluation, Floats, InputError, Ints
 #: Memory of a molecule of 200 atoms: they are evaluated one by one, so that
 #: larger batches cost nothing; 4.2 MB for 154 atoms, as the library says
 BYTES_PER_ATOM = 3e4
-#: bytes of the radial tables per spline point, ordered pair of elements and
-#: radial function: measured 41 and 42 with 256 and 768 functions
+#: Bytes of the radial tables per spline point, ordered pair of elements and
+#: radial function: measured 26 to 42 with 256 to 1792 functions
 TABLE_BYTES = 42
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The poly back end: mace-torch with its contraction as a polynomial.
 
 Exact, on CPU and GPU; first derivatives only.  See `contraction` for the
-mathematics.
+mathematics, and `convolution` for the other part that is replaced.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from mpiapp.potentials.base import PotentialOptions
 from mpiapp.potentials.mace import contraction as tables
 from mpiapp.potentials.mace import reference
+from mpiapp.potentials.mace.convolution import convolution
 from mpiapp.potentials.mace.reference import MaceReference
 from mpiapp.records import Floats, InputError
 
@@ -30,7 +31,12 @@ def build(options: PotentialOptions, name: str) -> MaceReference:
 
     Raises InputError for models whose contraction has another form.
     """
-    return reference.assemble(options, name, 'poly', replace_contractions)
+    return reference.assemble(options, name, 'poly', _change)
+
+
+def _change(module: Any) -> None:
+    replace_contractions(module)
+    replace_convolutions(module)
 
 
 def replace_contractions(module: Any) -> None:
@@ -45,6 +51,16 @@ def replace_contractions(module: Any) -> None:
                 f'back end poly: the contraction is a {type(dense).__name__},'
                 f' not a {KNOWN}')
         product.symmetric_contractions = polynomial(dense)
+
+
+def replace_convolutions(module: Any) -> None:
+    """Put ours in the place of each convolution of a kind that we know."""
+    for interaction in module.interactions:
+        if hasattr(interaction, 'conv_fusion'):
+            continue
+        new = convolution(interaction.conv_tp)
+        if new is not None:
+            interaction.conv_tp, interaction.conv_fusion = new, True
 
 
 def polynomial(dense: Any) -> torch.nn.Module:
