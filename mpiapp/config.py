@@ -274,3 +274,8 @@ class Method:
         group='method', metavar='NAME')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')
+
+
+@dataclass(frozen=True)
+class Computing(Shared, Method):
+    """Options of a program that evaluates a potential on records."""

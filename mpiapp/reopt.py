@@ -7,22 +7,27 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpiapp.config import (
-    Method, Shared, checked, not_negative, option, positive, read_options
-)
+from mpiapp.config import Computing, checked, not_negative, option, positive
+from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
-from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
-from mpiapp.parallel.stop import parse_duration
+from mpiapp.parallel.launch import DONE, USAGE, World, launch
+from mpiapp.program import (
+    check_method, check_shared, default_backend, guard_sample
+)
+from mpiapp.program import main as run_program
+from mpiapp.program import (
+    output_folder, potential_options, remove_spooled, resources_of,
+    result_options, result_path, run_options, stems_of
+)
 
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
     from mpiapp.potentials.base import Potential, PotentialOptions
-    from mpiapp.records import Structure
     from mpiapp.store.reader import Campaign
     from mpiapp.structures import Collection
     from mpiapp.workers.relax import RelaxWorker
@@ -38,7 +43,7 @@ RESULTS_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Options(Shared, Method):
+class Options(Computing):
     """Options of `reopt`."""
 
     sdf: tuple[str, ...] = option(
@@ -78,25 +83,7 @@ class Options(Shared, Method):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        options = read_options(Options, 'reopt', ABOUT, words)
-        options = settle(options)
-    except InputError as error:
-        leave(USAGE, f'error: {error}')
-    except SystemExit:
-        leave(0)
-    return launch(lambda world: run(world, options), resources_of(options))
-
-
-def resources_of(options: Options) -> Resources:
-    """Return what the options ask of the machine."""
-    gpus = ','.join(options.gpu_ids)
-    return Resources(
-        options.threads_per_rank, options.device, options.ranks_per_gpu,
-        tuple(gpus.split(',')) if gpus else (), options.log_level,
-        options.log_file, parse_duration(options.time_limit)
-        if options.time_limit else None)
+    return run_program(Options, 'reopt', ABOUT, settle, run, argv)
 
 
 def relax(*sdf: str | Path, **options: Any) -> Campaign:
@@ -132,29 +119,14 @@ def settle(options: Options) -> Options:
             and options.end_index <= options.start_index:
         raise InputError(f'--end-index {options.end_index} must exceed '
                          f'--start-index {options.start_index}')
-    if options.resume and options.overwrite:
-        raise InputError('--resume and --overwrite exclude each other')
-    if options.time_limit:
-        parse_duration(options.time_limit)
-    if options.model and options.model_path:
-        raise InputError('give --model or --model-path, not both')
-    if options.calculator != 'mace' and (options.model or
-                                         options.model_path):
-        raise InputError(f'--calculator {options.calculator} takes no MACE '
-                         'model')
-    backend = options.backend or (
-        'poly' if options.calculator == 'mace' else 'auto')
+    check_shared(options)
+    check_method(options)
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
-    if Path(options.output_prefix).name.strip('.') == '' \
-            or options.output_prefix.endswith('/'):
-        raise InputError(f'--output-prefix {options.output_prefix!r}: its '
-                         'last part must be a name')
-    folder = options.output_dir or (
-        '.' if '/' in options.output_prefix else 'runs')
-    return replace(options, output_dir=folder, model=model,
-                   backend=backend)
+    return replace(
+        options, output_dir=output_folder(options), model=model,
+        backend=default_backend(options))
 
 
 def run(world: World, options: Options) -> int:
@@ -273,12 +245,6 @@ def prepare(options: Options) -> Prepared:
     return Prepared(plan, collection, chosen, table)
 
 
-def result_path(options: Options) -> Path:
-    """Return the path of the HDF5 file."""
-    path = Path(options.output_dir) / options.output_prefix
-    return path.with_name(path.name + '.h5')
-
-
 def inputs(options: Options) -> list[str]:
     """Return the input files, the bundled sample where none is named.
 
@@ -287,28 +253,11 @@ def inputs(options: Options) -> list[str]:
     """
     if options.sdf:
         return list(options.sdf)
-    sample = bundled('dimers/library_sample.sdf')
+    sample = data_file('dimers/library_sample.sdf')
     if not sample.exists():
         raise InputError(f'name an input with --sdf FILE ({sample}, the '
                          'bundled sample, is not installed)')
     return [str(sample)]
-
-
-def bundled(name: str) -> Path:
-    """Return the path of a file of the project's data folder."""
-    import mpiapp
-    beside = Path(mpiapp.__file__).parent.parent / 'data' / name
-    return beside if beside.exists() \
-        else Path(sys.prefix) / 'share' / 'mpiapp' / 'data' / name
-
-
-def potential_options(options: Options) -> PotentialOptions:
-    """Return what the potential needs to know of the options."""
-    from mpiapp.potentials import PotentialOptions
-    return PotentialOptions(
-        options.calculator, options.model or None,
-        options.model_path or None, options.mace_dtype, options.device,
-        options.backend, options.threads_per_rank, options.solvent or None)
 
 
 def window(options: Options, n_records: int) -> Any:
@@ -360,25 +309,6 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
                        prepared.table, stems_of(prepared.collection))
 
 
-def stems_of(collection: Collection) -> list[str]:
-    """Return the names of the input files without folder and suffix."""
-    return [Path(f.path).name.split('.')[0] for f in collection.files]
-
-
-def guard_sample(collection: Collection, most: int = 2) -> list[Structure]:
-    """Return the user's first readable structures, to prove fast paths."""
-    from mpiapp.records import Rejection
-    sample: list[Structure] = []
-    for row in range(min(len(collection), 20)):
-        try:
-            sample.append(collection.load(row))
-        except Rejection:
-            continue
-        if len(sample) == most:
-            break
-    return sample
-
-
 def describe(
     options: Options, prepared: Prepared, potential: Potential,
 ) -> Prepared:
@@ -403,32 +333,9 @@ def describe(
             return known
         return known | {'status': 6, 'reason': 'window',
                         'message': 'outside the window of this campaign'}
-    of_the_run = {k: v for k, v in asdict(options).items()
-                  if k in OF_THE_RUN}
-    plan = replace(prepared.plan, meta=meta, run_meta=of_the_run,
+    plan = replace(prepared.plan, meta=meta, run_meta=run_options(options),
                    blank=blank)
     return replace(prepared, plan=plan)
-
-
-#: options that say where and how a run goes, not what it computes
-OF_THE_RUN = frozenset({
-    'output_dir', 'output_prefix', 'resume', 'overwrite', 'dry_run',
-    'time_limit', 'retry_failed', 'save_every', 'threads_per_rank',
-    'device', 'gpu_ids', 'ranks_per_gpu', 'writer', 'log_level',
-    'log_file', 'max_failed', 'strict',
-})
-
-
-def result_options(options: Options) -> dict[str, Any]:
-    """Return the resolved options that the content depends on."""
-    return {k: v for k, v in asdict(options).items() if k not in OF_THE_RUN}
-
-
-def remove_spooled(collection: Collection) -> None:
-    """Delete what compressed input files were unpacked to."""
-    for file in collection.files:
-        if file.data_path != file.path:
-            Path(file.data_path).unlink(missing_ok=True)
 
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / 'mpiapp'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
-GROUND = {'records', 'units', 'config', 'errors'}
+GROUND = {'records', 'units', 'config', 'errors', 'data_files'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry'}
 OUTPUT = {'store', 'reporting'}
@@ -25,11 +25,13 @@ WORK = {'engine', 'workers', 'benchmarks'}
 ALLOWED: dict[str, set[str]] = {
     'errors': set(),
     'units': set(),
+    'data_files': set(),
     'records': {'errors'},
     'config': {'errors', 'records'},
     **{unit: GROUND for unit in STEPS | {'parallel'}},
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
+    'program': GROUND | STEPS | {'parallel'} | OUTPUT | WORK,
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

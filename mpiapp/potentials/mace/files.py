@@ -12,17 +12,12 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
+from mpiapp.data_files import data_file
 from mpiapp.potentials.mace.importing import import_mace
 from mpiapp.records import InputError
 
 #: the bundled model and its file
 BUNDLED = 'student'
-
-#: folders of bundled models: in a checkout, and of an installed wheel
-FOLDERS = (
-    Path(__file__).resolve().parents[3] / 'data' / 'models',
-    Path(sys.prefix) / 'share' / 'mpiapp' / 'data' / 'models',
-)
 
 #: MACE-OFF23, the sizes that mace-torch downloads
 SIZES = ('small', 'medium', 'large')
@@ -45,8 +40,7 @@ def find(model: str) -> str | None:
 
 def bundled_path() -> Path:
     """Return the file of the bundled model, there or not."""
-    paths = [folder / f'{BUNDLED}.model' for folder in FOLDERS]
-    return next((p for p in paths if p.exists()), paths[0])
+    return data_file(f'models/{BUNDLED}.model')
 
 
 def cached_path(size: str) -> Path:

@@ -1,0 +1,152 @@
+"""What every program with records does between its options and the engine."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mpiapp.config import Computing, Shared, read_options
+from mpiapp.errors import InputError
+from mpiapp.parallel.launch import USAGE, Resources, World, launch, leave
+from mpiapp.parallel.stop import parse_duration
+
+if TYPE_CHECKING:
+    from mpiapp.potentials.base import PotentialOptions
+    from mpiapp.records import Structure
+    from mpiapp.structures import Collection
+
+T = TypeVar('T', bound=Shared)
+
+
+def main(
+    cls: type[T], name: str, about: str, settle: Callable[[T], T],
+    run: Callable[[World, T], int], argv: Sequence[str] | None = None,
+) -> int:
+    """Read the options, start all ranks and run; returns the exit code.
+
+    `settle` checks what concerns several options and fills in what follows;
+    `run` is collective.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = settle(read_options(cls, name, about, words))
+        resources = resources_of(options)
+    except InputError as error:
+        leave(USAGE, f'error: {error}')
+    except SystemExit:
+        leave(0)
+    return launch(lambda world: run(world, options), resources)
+
+
+def resources_of(options: Shared) -> Resources:
+    """Return what the options ask of the machine."""
+    gpus = ','.join(options.gpu_ids)
+    return Resources(
+        options.threads_per_rank, options.device, options.ranks_per_gpu,
+        tuple(gpus.split(',')) if gpus else (), options.log_level,
+        options.log_file, parse_duration(options.time_limit)
+        if options.time_limit else None)
+
+
+def check_shared(options: Shared) -> None:
+    """Check the shared options that concern each other.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if options.resume and options.overwrite:
+        raise InputError('--resume and --overwrite exclude each other')
+    if options.time_limit:
+        parse_duration(options.time_limit)
+    if Path(options.output_prefix).name.strip('.') == '' \
+            or options.output_prefix.endswith('/'):
+        raise InputError(f'--output-prefix {options.output_prefix!r}: its '
+                         'last part must be a name')
+
+
+def check_method(options: Computing) -> None:
+    """Check that the options name one potential.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if options.model and options.model_path:
+        raise InputError('give --model or --model-path, not both')
+    if options.calculator != 'mace' and (options.model or
+                                         options.model_path):
+        raise InputError(f'--calculator {options.calculator} takes no MACE '
+                         'model')
+
+
+def output_folder(options: Shared) -> str:
+    """Return the folder of the results."""
+    return options.output_dir or (
+        '.' if '/' in options.output_prefix else 'runs')
+
+
+def default_backend(options: Computing) -> str:
+    """Return the back end: the one that is asked for, else the default."""
+    return options.backend or (
+        'poly' if options.calculator == 'mace' else 'auto')
+
+
+def result_path(options: Shared) -> Path:
+    """Return the path of the HDF5 file."""
+    path = Path(options.output_dir) / options.output_prefix
+    return path.with_name(path.name + '.h5')
+
+
+def potential_options(options: Computing) -> PotentialOptions:
+    """Return what the potential needs to know of the options."""
+    from mpiapp.potentials import PotentialOptions
+    return PotentialOptions(
+        options.calculator, options.model or None,
+        options.model_path or None, options.mace_dtype, options.device,
+        options.backend, options.threads_per_rank, options.solvent or None)
+
+
+def stems_of(collection: Collection) -> list[str]:
+    """Return the names of the input files without folder and suffix."""
+    return [Path(f.path).name.split('.')[0] for f in collection.files]
+
+
+def guard_sample(collection: Collection, most: int = 2) -> list[Structure]:
+    """Return the user's first readable structures, to prove fast paths."""
+    from mpiapp.records import Rejection
+    sample: list[Structure] = []
+    for row in range(min(len(collection), 20)):
+        try:
+            sample.append(collection.load(row))
+        except Rejection:
+            continue
+        if len(sample) == most:
+            break
+    return sample
+
+
+#: options that say where and how a run goes, not what it computes
+OF_THE_RUN = frozenset({
+    'output_dir', 'output_prefix', 'resume', 'overwrite', 'dry_run',
+    'time_limit', 'retry_failed', 'save_every', 'threads_per_rank',
+    'device', 'gpu_ids', 'ranks_per_gpu', 'writer', 'log_level',
+    'log_file', 'max_failed', 'strict',
+})
+
+
+def result_options(options: Shared) -> dict[str, Any]:
+    """Return the resolved options that the content depends on."""
+    return {k: v for k, v in asdict(options).items() if k not in OF_THE_RUN}
+
+
+def run_options(options: Shared) -> dict[str, Any]:
+    """Return the resolved options that may differ from run to run."""
+    return {k: v for k, v in asdict(options).items() if k in OF_THE_RUN}
+
+
+def remove_spooled(collection: Collection) -> None:
+    """Delete what compressed input files were unpacked to."""
+    for file in collection.files:
+        if file.data_path != file.path:
+            Path(file.data_path).unlink(missing_ok=True)
