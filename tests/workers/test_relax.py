@@ -242,7 +242,7 @@ def test_a_closing_energy_that_fails_fails_the_record(
 def test_a_fault_after_the_relaxation_is_in_its_row(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mpiapp.workers import reading
+    from mpiapp.workers import relax
 
     def faulty(*args: Any) -> float:
         raise ZeroDivisionError('unlucky')
