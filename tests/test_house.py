@@ -31,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND for unit in STEPS | {'parallel'}},
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
-    'program': GROUND | STEPS | {'parallel'} | OUTPUT | WORK,
+    **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
+       for unit in ('program', 'refinement')},
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

@@ -21,7 +21,7 @@ def content_digest(path: Path | str) -> str:
     """Return the sha256 of all names, types, shapes, attributes and data.
 
     Left out is what may differ between runs of one campaign: the values of
-    volatile columns and `/timeline`.
+    volatile columns and `timeline`, here and in stages.
 
     Raises:
         InputError: missing, damaged, no HDF5.
@@ -63,7 +63,7 @@ def _add_group(found: dict[str, str], group: Any) -> None:
     found[group.name] = digest.hexdigest()
     for name in sorted(group):
         item = group[name]
-        if item.name == '/timeline':
+        if item.name.endswith('/timeline'):
             continue
         if hasattr(item, 'keys'):
             _add_group(found, item)

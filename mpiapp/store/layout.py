@@ -61,12 +61,20 @@ def lay_down(
         file.attrs['mpiapp_version'] = mpiapp.__version__
         file.attrs['n_records'] = n_records
         file.attrs['complete'] = False
-        scales = _Scales(file, n_records)
-        for column in schema.columns:
-            _column(file, scales, column, n_records, totals)
-        for group, axis in ragged_groups(schema):
-            _offsets(file, scales, group, axis, n_records)
-        _metadata(file, schema, meta, timeline)
+        lay_down_in(file, schema, n_records, totals, meta, timeline)
+
+
+def lay_down_in(
+    root: Any, schema: Schema, n_records: int, totals: Mapping[str, int],
+    meta: Mapping[str, Any], timeline: Mapping[str, Any],
+) -> None:
+    """Create everything but the rows below an open HDF5 group."""
+    scales = _Scales(root, n_records)
+    for column in schema.columns:
+        _column(root, scales, column, n_records, totals)
+    for group, axis in ragged_groups(schema):
+        _offsets(root, scales, group, axis, n_records)
+    _metadata(root, schema, meta, timeline)
 
 
 def _metadata(

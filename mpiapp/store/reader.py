@@ -24,6 +24,9 @@ from mpiapp.store.seal import check_seal
 if TYPE_CHECKING:
     import pandas
 
+#: the group that holds the stages of a refinement
+STAGES = 'stages'
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[Any]:
@@ -38,7 +41,11 @@ def reading(path: Path) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A result file; columns are read when they are asked for."""
+    """A result file; columns are read when they are asked for.
+
+    `root` is the group of a stage of a refinement, empty for the main
+    relaxation.
+    """
 
     path: Path
     schema: Schema
@@ -46,6 +53,7 @@ class Campaign:
     complete: bool
     meta: dict[str, Any]
     timeline: dict[str, Any]
+    root: str = ''
 
     @cached_property
     def table(self) -> pandas.DataFrame:
@@ -56,7 +64,7 @@ class Campaign:
             for column in self.schema.fixed:
                 if not column.shape:
                     columns[column.name] = _values(
-                        column, file[column_path(column)][:])
+                        column, file[self.root + column_path(column)][:])
         return pandas.DataFrame(
             columns, index=pandas.RangeIndex(self.n_records, name='row'))
 
@@ -72,7 +80,7 @@ class Campaign:
         """
         self._known(name)
         with reading(self.path) as file:
-            return file[column_path(self.schema[name])][:]
+            return file[self.root + column_path(self.schema[name])][:]
 
     def offsets(self, name: str) -> Ints:
         """Return the offsets [n_records + 1] of a ragged column."""
@@ -96,9 +104,18 @@ class Campaign:
         """Return a ragged column of the records first:last, one by one."""
         offsets = self.offsets(name)[first:last + 1]
         with reading(self.path) as file:
-            flat = file[column_path(self.schema[name])][
+            flat = file[self.root + column_path(self.schema[name])][
                 offsets[0]:offsets[-1]]
         return np.split(flat, offsets[1:-1] - offsets[0])
+
+    @cached_property
+    def stages(self) -> dict[str, Campaign]:
+        """The stages of the refinement by name, in their order."""
+        with reading(self.path) as file:
+            groups = file.get(STAGES, {})
+            names = sorted(groups, key=lambda n: groups[n].attrs['number'])
+            return {name: _opened(self.path, file, f'/{STAGES}/{name}')
+                    for name in names}
 
     def positions(self, row: int) -> Floats:
         """Return the final positions [n_atoms, 3] A of a record."""
@@ -128,7 +145,8 @@ class Campaign:
     @cached_property
     def _offsets(self) -> dict[tuple[str, str], Ints]:
         with reading(self.path) as file:
-            found = {(group, axis): file[offsets_name(group, axis)][:]
+            found = {(group, axis): file[
+                self.root + offsets_name(group, axis)][:]
                      for group, axis in ragged_groups(self.schema)}
         for offsets in found.values():
             if offsets[0] != 0 or (np.diff(offsets) < 0).any():
@@ -160,26 +178,32 @@ def load(path: Path | str) -> Campaign:
         if version != VERSION:
             raise InputError(f'{path} has format version {version}; this '
                              f'program reads version {VERSION}')
-        schema = schema_from_json(file['meta/schema'].asstr()[()])
-        n_records = int(file.attrs['n_records'])
-        _check_shapes(path, file, schema, n_records)
-        return Campaign(
-            path, schema, n_records, bool(file.attrs['complete']),
-            json.loads(file['meta/json'].asstr()[()]),
-            json.loads(file['timeline/json'].asstr()[()]))
+        return _opened(path, file, '')
+
+
+def _opened(path: Path, file: Any, root: str) -> Campaign:
+    """Return the campaign of a file, or the stage below `root`."""
+    group = file[root or '/']
+    schema = schema_from_json(group['meta/schema'].asstr()[()])
+    n_records = int(file.attrs['n_records'])
+    _check_shapes(path, group, schema, n_records)
+    return Campaign(
+        path, schema, n_records, bool(group.attrs['complete']),
+        json.loads(group['meta/json'].asstr()[()]),
+        json.loads(group['timeline/json'].asstr()[()]), root)
 
 
 def _check_shapes(
-    path: Path, file: Any, schema: Schema, n_records: int,
+    path: Path, root: Any, schema: Schema, n_records: int,
 ) -> None:
     """Refuse a file whose datasets are not what its schema says."""
     for group, axis in ragged_groups(schema):
-        offsets = file[offsets_name(group, axis)]
+        offsets = root[offsets_name(group, axis)[1:]]
         if offsets.shape != (n_records + 1,):
             raise InputError(f'{path}: {offsets.name} has a wrong length')
     for column in schema.columns:
-        dataset = file[column_path(column)]
-        n = int(file[offsets_name(column.group, column.ragged)][-1]) \
+        dataset = root[column_path(column)[1:]]
+        n = int(root[offsets_name(column.group, column.ragged)[1:]][-1]) \
             if column.ragged else n_records
         if dataset.shape != (n, *column.shape) \
                 or dataset.dtype != little(column):
@@ -228,7 +252,8 @@ class FileSource:
                 offsets = self._campaign.offsets(column.name)
                 a, b = int(offsets[first]), int(offsets[last])
                 starts[column.name] = offsets[first:last + 1] - a
-            arrays[column.name] = file[column_path(column)][a:b]
+            arrays[column.name] = file[
+                self._campaign.root + column_path(column)][a:b]
         return [self._packer.pack(self._row(arrays, starts, i - first))
                 for i in wanted]
 
