@@ -55,7 +55,8 @@ class Plan:
     must not change on resume; `inputs` are mappings with path, sha256 and
     n_records.  `meta` is stored with the results, `run_meta` with what may
     differ from run to run.  `blank(row)` gives the
-    known values of a record that has no result.
+    known values of a record that has no result.  `extend` (collective) may
+    add groups to the result file when its rows are in.
     """
 
     schema: Schema
@@ -68,6 +69,7 @@ class Plan:
     meta: Mapping[str, Any] = field(default_factory=dict)
     run_meta: Mapping[str, Any] = field(default_factory=dict)
     blank: Callable[[int], Row] | None = None
+    extend: Callable[[Any, Path], None] | None = None
     resume: bool = False
     overwrite: bool = False
     retry_failed: bool = False
@@ -377,11 +379,13 @@ def write(
         **{name: [r[name] for r in ranks] for name in ranks[0]},
         'options': plan.run_meta,
     }
+    extend = plan.extend
     write_campaign(
         comm, plan.result, plan.schema, plan.n_records, source,
         plan.meta, timeline,
         parallel={'auto': None, 'mpio': True, 'gather': False}[plan.writer],
-        blank=plan.blank)
+        blank=plan.blank,
+        extend=None if extend is None else lambda part: extend(comm, part))
     return statuses, time.perf_counter() - began
 
 

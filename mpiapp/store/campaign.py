@@ -43,6 +43,7 @@ def write_campaign(
     parallel: bool | None = None,
     blank: Callable[[int], Mapping[str, Any]] | None = None,
     round_bytes: int = ROUND_BYTES,
+    extend: Callable[[Path], None] | None = None,
 ) -> None:
     """Collective: write the campaign file, complete or not at all.
 
@@ -51,7 +52,8 @@ def write_campaign(
     what all runs of the campaign share, `timeline` what differs between
     runs (ranks, times, hosts).  `parallel`: MPI-IO (True), gather to rank 0
     (False), or whichever this h5py can (None).  Attribute `complete` tells
-    that no row is pending.
+    that no row is pending.  `extend` (collective) gets the path of the
+    file when its rows are in and may add groups to it, before it is sealed.
 
     Raises:
         AgreedExit: on all ranks, where writing failed on any; no file is
@@ -78,6 +80,8 @@ def write_campaign(
         with kind(comm, part, schema, totals, round_bytes) as writer:
             n_pending = _write_rounds(
                 comm, writer, plan, packer, source, blank or _nothing)
+        if extend is not None:
+            extend(part)
         with agree(comm, f'finishing {path}'):
             if comm.rank == 0:
                 with _explained(path):
