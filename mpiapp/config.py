@@ -55,7 +55,8 @@ def not_negative(value: float | None) -> str:
 
 
 #: groups of options in the order of the help text
-GROUPS = ('input', 'method', 'relaxation', 'output', 'run', 'machine')
+GROUPS = ('input', 'method', 'relaxation', 'ensembles', 'output', 'run',
+          'machine')
 METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 
 
@@ -274,6 +275,42 @@ class Method:
         group='method', metavar='NAME')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')
+
+
+@dataclass(frozen=True)
+class Ensembles:
+    """Options of duplicates, Boltzmann tables and the shortlist."""
+
+    boltzmann: bool = option(
+        True, 'ensembles of the molecules at the end: duplicates, Boltzmann '
+        'tables, shortlist', group='ensembles')
+    temperatures: tuple[float, ...] = option(
+        (200.0, 298.0, 350.0, 400.0), 'temperatures of the tables [K]',
+        group='ensembles', check=positive, metavar='KELVIN')
+    dedupe_energy: float = option(
+        0.05, 'duplicates differ in energy by this at most [kcal/mol]',
+        group='ensembles', check=not_negative)
+    dedupe_rmsd: float = option(
+        0.125, 'and their least RMSD of heavy atoms is below this [A]',
+        group='ensembles', check=not_negative)
+    mirror_images: str = option(
+        'different', 'whether mirror images are duplicates',
+        group='ensembles', choices=('different', 'same'))
+    degeneracy: str = option(
+        'none', 'mirror: a conformer that is not its own mirror image '
+        'weighs twice', group='ensembles', choices=('none', 'mirror'))
+    energy_window: float | None = option(
+        None, 'leave out conformers so far above the lowest [kcal/mol]',
+        group='ensembles', check=not_negative)
+    include_unconverged: bool = option(
+        False, 'unconverged records are conformers too', group='ensembles')
+    group_by: str = option(
+        'name', 'what makes one molecule: records of one name, with stereo '
+        'also of equal CIP labels, or of one graph whatever their names',
+        group='ensembles', choices=('name', 'stereo', 'graph'))
+    shortlist: int = option(
+        96, 'conformers on the shortlist at most', group='ensembles',
+        check=not_negative)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpiapp.config import Computing, checked, not_negative, option, positive
+from mpiapp.config import (
+    Computing, Ensembles, checked, not_negative, option, positive
+)
 from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
@@ -43,7 +45,7 @@ RESULTS_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Options(Computing):
+class Options(Computing, Ensembles):
     """Options of `reopt`."""
 
     sdf: tuple[str, ...] = option(
@@ -321,6 +323,7 @@ def describe(
 ) -> Prepared:
     """Add what is stored with the results, and the empty rows."""
     from mpiapp.store.provenance import package_versions
+    from mpiapp.workers.ensembles import finale
     locate = prepared.collection.locate
     stems = stems_of(prepared.collection)
     wanted = prepared.plan.wanted
@@ -341,7 +344,7 @@ def describe(
         return known | {'status': 6, 'reason': 'window',
                         'message': 'outside the window of this campaign'}
     plan = replace(prepared.plan, meta=meta, run_meta=run_options(options),
-                   blank=blank)
+                   blank=blank, extend=finale(result_options(options)))
     return replace(prepared, plan=plan)
 
 
@@ -354,8 +357,9 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     paths = write_tables(result, result.with_suffix(''),
                          prepared.collection)
     remove_spooled(prepared.collection)
-    print(closing_table(load(result).table, outcome.wall, outcome.ranks,
-                        [result, *paths]), flush=True)
+    campaign = load(result)
+    print(closing_table(campaign.table, outcome.wall, outcome.ranks,
+                        [result, *paths], campaign.ensembles), flush=True)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / 'mpiapp'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
-GROUND = {'records', 'units', 'config', 'errors', 'data_files'}
+GROUND = {'records', 'units', 'config', 'errors', 'data_files',
+          'bonding'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry'}
 OUTPUT = {'store', 'reporting'}
@@ -28,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     'data_files': set(),
     'records': {'errors'},
     'config': {'errors', 'records'},
+    'bonding': {'records'},
     **{unit: GROUND for unit in STEPS | {'parallel'}},
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},

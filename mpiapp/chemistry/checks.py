@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mpiapp.chemistry.bonds import atom_name, bond_list
+from mpiapp.bonding import bond_list
+from mpiapp.chemistry.bonds import atom_name
 from mpiapp.chemistry.graph import graph_of, n_missing_hydrogens
 from mpiapp.records import Floats, Ints, Rejection, Structure
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mpiapp.chemistry.bonds import bond_list
+from mpiapp.bonding import bond_list
 from mpiapp.chemistry.graph import CACHE_SIZE, Graph, graph_of, molecule_of
 from mpiapp.records import InputError, Rejection, Structure
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpiapp.chemistry.bonds import bond_list
+from mpiapp.bonding import bond_list
 from mpiapp.records import Rejection, Structure
 
 #: what the oxygen is bonded to, the first choice first

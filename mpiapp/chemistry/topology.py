@@ -1,5 +1,6 @@
 """What must survive an optimisation: bonds, CIP labels, biaryl axes."""
-from mpiapp.chemistry.bonds import bond_list, bonds_changed
+from mpiapp.bonding import bond_list
+from mpiapp.chemistry.bonds import bonds_changed
 from mpiapp.chemistry.stereo import Stereo, stereo_changed, stereo_labels
 
 __all__ = [

@@ -1,8 +1,7 @@
 """Tables and structures for people, made from a finished campaign file."""
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,9 @@ import numpy as np
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.errors import InputError
 from mpiapp.records import Floats, Ints, Status, Structure
+from mpiapp.store.ensemble_csv import (
+    record_columns, text_of, write_csv, write_ensembles
+)
 from mpiapp.store.files import replacing
 from mpiapp.store.reader import Campaign, load
 from mpiapp.structures import write_sdf_record
@@ -106,6 +108,8 @@ def write_tables(
 ) -> list[Path]:
     """Write <prefix>_all_conformers.csv, _summary.csv and _final.sdf.
 
+    And the tables of the ensembles, where the file has them.
+
     `collection` are the input files of the campaign; without them (None)
     there is no SDF, which has their bonds and tags.  Each file appears when
     it is complete.  Returns their paths.
@@ -121,12 +125,18 @@ def write_tables(
     paths = [Path(f'{prefix}_{end}') for end in (
         'all_conformers.csv', 'summary.csv', 'final.sdf')]
     table = worked_on(campaign)
-    _write_csv(paths[0], [c[0] for c in CONFORMER],
-               map(conformer_line, as_records(table)))
-    _write_csv(paths[1], SUMMARY, summary_lines(table))
+    ours = record_columns(campaign)
+    if ours is not None:
+        table = table.join(ours)
+    more = [] if ours is None else list(ours.columns)
+    write_csv(paths[0], [*(c[0] for c in CONFORMER), *more],
+              (conformer_line(r) + [text_of(r[name]) for name in more]
+               for r in as_records(table)))
+    write_csv(paths[1], SUMMARY, summary_lines(table))
+    paths[2:2] = write_ensembles(campaign, prefix)
     if collection is None:
-        return paths[:2]
-    with replacing(paths[2]) as part, \
+        return paths[:-1]
+    with replacing(paths[-1]) as part, \
             open(part, 'w', encoding='utf-8', newline='\n') as file:
         file.writelines(final_records(campaign, collection, table))
     return paths
@@ -208,17 +218,6 @@ def _finite(table: pandas.DataFrame, name: str) -> Floats:
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else np.nan
-
-
-def _write_csv(
-    path: Path, header: Iterable[str], lines: Iterable[list[str]],
-) -> None:
-    # the byte order mark makes spreadsheets read UTF-8, as the original did
-    with replacing(path) as part, \
-            open(part, 'w', encoding='utf-8-sig', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(lines)
 
 
 def final_records(

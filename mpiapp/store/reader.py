@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mpiapp.errors import InputError
 from mpiapp.records import Column, Floats, Ints, Schema
+from mpiapp.store.ensembles import read_settings, read_tables
 from mpiapp.store.hdf5 import open_serial
 from mpiapp.store.layout import (
     FORMAT, VERSION, column_path, offsets_name, ragged_groups
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: the group that holds the stages of a refinement
 STAGES = 'stages'
+
+
+RowReader = Callable[[str, Ints], list[NDArray[Any]]]
 
 
 @contextmanager
@@ -117,6 +121,45 @@ class Campaign:
             return {name: _opened(self.path, file, f'/{STAGES}/{name}')
                     for name in names}
 
+    @contextmanager
+    def row_reader(self) -> Iterator[RowReader]:
+        """Open the file once and hand out a function that reads rows.
+
+        It takes the name of a ragged column and row numbers, and returns
+        their entries one by one.
+        """
+        with reading(self.path) as file:
+            def read(name: str, rows: Ints) -> list[NDArray[Any]]:
+                path = self.root + column_path(self.schema[name])
+                data, at = file[path], \
+                    self.offsets(name)
+                found: list[NDArray[Any]] = []
+                for run in np.split(
+                        rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+                    if not len(run):
+                        continue
+                    cuts = at[run[0]:run[-1] + 2]
+                    found += np.split(data[cuts[0]:cuts[-1]],
+                                      cuts[1:-1] - cuts[0])
+                return found
+            yield read
+
+    @cached_property
+    def ensembles(self) -> dict[str, pandas.DataFrame]:
+        """The tables of the ensembles by name; {} where there are none.
+
+        `molecules`, `boltzmann`, `compat`, `features`, `shortlist` and
+        `records`, whose index is the row.
+        """
+        with reading(self.path) as file:
+            return read_tables(file[self.root or '/'])
+
+    @cached_property
+    def ensemble_settings(self) -> dict[str, Any]:
+        """What the ensembles were made with; {} where there are none."""
+        with reading(self.path) as file:
+            return read_settings(file[self.root or '/'])
+
     def positions(self, row: int) -> Floats:
         """Return the final positions [n_atoms, 3] A of a record."""
         return self.ragged('x_final', row)
@@ -168,8 +211,12 @@ def load(path: Path | str) -> Campaign:
     Raises:
         InputError: missing, damaged, another format or version.
     """
-    path = Path(path)
-    check_seal(path)
+    check_seal(Path(path))
+    return load_unsealed(Path(path))
+
+
+def load_unsealed(path: Path) -> Campaign:
+    """Open a result file that is being written, after its rows are in."""
     with reading(path) as file:
         name = file.attrs.get('format')
         if name != FORMAT:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpiapp.bonding import bond_list
 from mpiapp.records import Floats, Structure
 
 #: V2000 has three columns for each count
@@ -20,8 +21,6 @@ _ORDER_CODES = {2: 1, 4: 2, 6: 3, 3: _AROMATIC}
 _MAX_VALENCE = 14
 #: charge entries on one line of V2000
 _PER_LINE = 8
-#: bonds are perceived below this multiple of the sum of covalent radii
-_BOND_FACTOR = 1.25
 _NOTE = re.compile(r'bonds by distance, orders unknown; '
                    r'charge (-?\d+), unpaired (\d+)')
 
@@ -149,18 +148,8 @@ def _bonds(structure: Structure) -> list[tuple[int, int, int]]:
 def _perceived(structure: Structure,
                positions: Floats) -> list[tuple[int, int, int]]:
     """Return single bonds by distance."""
-    from ase.data import covalent_radii
-    from scipy.spatial import cKDTree
-
-    radii = covalent_radii[structure.numbers]
-    if len(radii) < 2 or not np.isfinite(positions).all():
-        return []
-    pairs = cKDTree(positions).query_pairs(
-        2 * _BOND_FACTOR * radii.max(), output_type='ndarray')
-    lengths = np.linalg.norm(
-        positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
-    close = lengths < _BOND_FACTOR * radii[pairs].sum(axis=1)
-    return sorted((int(i), int(j), 1) for i, j in pairs[close])
+    return [(i, j, 1)
+            for i, j in bond_list(structure.numbers, positions).tolist()]
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,265 @@
+"""The ensembles of a campaign: all ranks share the molecules.
+
+Works on a result file whose rows are in and that has not got its name yet.
+What is told of a molecule depends on its rows alone, so that the tables are
+the same on any number of ranks.
+"""
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.bonding import bond_list
+from mpiapp.chemistry.grouping import Identities, group_records, split_by_graph
+from mpiapp.chemistry.molecules import neutral_formula
+from mpiapp.chemistry.shortlist import Candidates
+from mpiapp.chemistry.skeleton import skeleton_of
+from mpiapp.parallel.agree import agree
+from mpiapp.parallel.workqueue import WorkQueue
+from mpiapp.records import Column, Ints, Schema, Status, Structure
+from mpiapp.store.ensembles import add_tables
+from mpiapp.store.reader import Campaign, RowReader, load_unsealed
+from mpiapp.workers.ensemble_tables import tables_of
+from mpiapp.workers.molecule import (
+    COMPAT, Conformers, EnsembleSettings, Told, tell
+)
+
+log = logging.getLogger('mpiapp')
+
+DESCRIPTORS = 'descriptors'
+CLASS = 'class'
+#: of columns that tell of the geometry before relaxation
+START = '_start'
+
+
+def settings_from(options: Mapping[str, Any]) -> EnsembleSettings:
+    """Pick the settings out of options; defaults where one is missing."""
+    known = {f.name: options[f.name] for f in fields(EnsembleSettings)
+             if f.name in options}
+    if 'temperatures' in known:
+        known['temperatures'] = tuple(known['temperatures'])
+    return EnsembleSettings(**known)
+
+
+def finale(
+    options: Mapping[str, Any],
+) -> Callable[[Any, Path], None] | None:
+    """Return what adds the ensembles that options ask for; None: nothing.
+
+    Options without `boltzmann` are those of a program that has none.
+    """
+    if not options.get('boltzmann', False):
+        return None
+    settings = settings_from(options)
+    return lambda comm, path: add_ensembles(comm, path, settings)
+
+
+def add_ensembles(
+    comm: Any, path: Path, settings: EnsembleSettings,
+) -> None:
+    """Collective: make the tables of all molecules and write them.
+
+    `path` is a result file with all its rows, not sealed yet.  A molecule
+    that can't be analysed gets a line that says so.
+
+    Raises:
+        AgreedExit: the file can't be read or written.
+    """
+    with agree(comm, 'reading the rows again'):
+        data = CampaignData(load_unsealed(path), settings)
+        groups = data.groups() if comm.rank == 0 else None
+    groups = comm.bcast(groups)
+    with data.campaign.row_reader() as read:
+        mine = [one for i in handed_out(comm, len(groups))
+                for one in data.tell_group(groups[i], read)]
+    gathered = comm.gather(mine)
+    with agree(comm, 'writing the ensembles'):
+        if gathered is not None:
+            told = sorted((t for part in gathered for t in part),
+                          key=lambda t: int(t.rows[0]))
+            energies = data.campaign.table['e_total'].to_numpy()
+            add_tables(path, described(settings, data), tables_of(
+                told, data.campaign.n_records, energies,
+                data.descriptors, settings))
+
+
+def handed_out(comm: Any, n: int) -> Iterator[int]:
+    """Collective: yield numbers below n; each goes to one rank."""
+    if comm.size == 1:
+        yield from range(n)
+        return
+    queue = WorkQueue(comm, np.arange(n))
+    while len(taken := queue.pull(1)):
+        yield int(taken[0])
+    queue.close()
+
+
+def described(
+    settings: EnsembleSettings, data: CampaignData,
+) -> dict[str, Any]:
+    """Return what is stored of the settings, and how much was there."""
+    status = data.status
+    return {**asdict(settings), 'temperatures': list(settings.temperatures),
+            'n_pending': int((status == Status.PENDING).sum())}
+
+
+def descriptor_columns(schema: Schema) -> list[Column]:
+    """Return the columns that are averaged: numbers after relaxation."""
+    return [c for c in schema.fixed if c.group == DESCRIPTORS
+            and np.dtype(c.dtype).kind in 'fiub' and not c.shape
+            and not c.name.endswith(START)]
+
+
+class CampaignData:
+    """The columns of a campaign that the ensembles are made from."""
+
+    def __init__(
+        self, campaign: Campaign, settings: EnsembleSettings,
+    ) -> None:
+        self.campaign = campaign
+        self.settings = settings
+        self.descriptors = descriptor_columns(campaign.schema)
+        table = campaign.table
+        self.status = table['status'].to_numpy()
+        self.n_atoms = table['n_atoms'].to_numpy()
+        self.energies = table['e_total'].to_numpy(np.float64)
+        # whole numbers have no NaN: what is below 0 is missing
+        self.values = {c.name: _numbers(table[c.name].to_numpy())
+                       for c in self.descriptors}
+
+    def groups(self) -> list[Ints]:
+        """Return the rows of each group, the longest work first."""
+        rows = np.flatnonzero(~np.isin(
+            self.status, [Status.PENDING, Status.SKIPPED]))
+        groups = group_records(self.identities(), rows,
+                               self.settings.group_by)
+        costs = np.array([float(self.n_atoms[g].sum()) for g in groups])
+        return [groups[i] for i in np.argsort(-costs, kind='stable')]
+
+    def identities(self) -> Identities:
+        """Return what tells the molecules of the records apart."""
+        table = self.campaign.table
+        stems = [Path(str(f['path'])).name.split('.')[0]
+                 for f in self.campaign.meta.get('inputs', [])]
+        made = [f'{stems[f] if 0 <= f < len(stems) else ""}_{r}'
+                for f, r in zip(table['file_number'], table['record'],
+                                strict=True)]
+        names = table['name'].tolist()
+        numbered = np.array([a == b for a, b in zip(names, made,
+                                                    strict=True)], bool)
+        return Identities(
+            names, numbered & (table['mseq'].to_numpy() < 0),
+            table['file_number'].to_numpy(), table['charge'].to_numpy(),
+            self.n_atoms, table['cip'].tolist())
+
+    def tell_group(self, rows: Ints, read: RowReader) -> list[Told]:
+        """Return what is told of each molecule of a group."""
+        try:
+            return [tell(one, self.settings)
+                    for one in self.molecules(rows, read)]
+        except Exception as error:
+            text = traceback.format_exception_only(error)[-1].strip()
+            log.warning('the ensemble of %s is left out: %s',
+                        self.campaign.table['name'][rows[0]], text)
+            return [self.failed(rows, text)]
+
+    def molecules(
+        self, rows: Ints, read: RowReader,
+    ) -> Iterator[Conformers]:
+        """Yield the molecules of a group, one for each graph."""
+        there = np.flatnonzero(self.n_atoms[rows] > 0)
+        if not len(there):
+            yield self.conformers(rows, '')
+            return
+        numbers = read('numbers', rows[there])
+        bonds = self.bonds(rows[there], numbers, read)
+        final = read('x_final', rows[there])
+        skeletons = [skeleton_of(*pair)
+                     for pair in zip(numbers, bonds, strict=True)]
+        parts = split_by_graph(skeletons)
+        # records without geometry go with the only graph, if there is one
+        rest = np.setdiff1d(np.arange(len(rows)), there)
+        for part in parts:
+            members = np.sort(np.concatenate(
+                [there[part], rest if len(parts) == 1 else rest[:0]]))
+            at = np.searchsorted(members, there[part]).tolist()
+            sound = {i: p for i, p in zip(at, part.tolist(), strict=True)
+                     if np.isfinite(final[p]).all()}
+            yield self.conformers(
+                rows[members], formula(numbers[part[0]]),
+                {i: skeletons[p] for i, p in sound.items()},
+                {i: final[p][skeletons[p].atoms]
+                 for i, p in sound.items()})
+        if len(parts) > 1 and len(rest):
+            yield self.conformers(rows[rest], '')
+
+    def bonds(
+        self, rows: Ints, numbers: Sequence[NDArray[Any]], read: RowReader,
+    ) -> list[NDArray[Any]]:
+        """Return the bonds of the records; by distance where none is told.
+
+        At the start: what bonds the final geometry has was checked there.
+        """
+        stored: list[NDArray[Any]] = [np.empty((0, 3))] * len(rows)
+        if any(c.name == 'bonds' for c in self.campaign.schema.ragged):
+            stored = read('bonds', rows)
+        start = read('x_start', rows)
+        return [b[:, :2] if len(b) else bond_list(z, x)
+                for b, z, x in zip(stored, numbers, start, strict=True)]
+
+    def conformers(
+        self, rows: Ints, formula: str, skeletons: Any = None,
+        positions: Any = None,
+    ) -> Conformers:
+        """Return the records of one molecule."""
+        table = self.campaign.table
+        return Conformers(
+            rows, self.status[rows], self.energies[rows],
+            {name: values[rows] for name, values in self.values.items()},
+            self.words(CLASS, rows), self.words(COMPAT + CLASS, rows),
+            [table['cip'][row] for row in rows.tolist()],
+            self.identity(rows, formula), skeletons or {}, positions or {})
+
+    def words(self, name: str, rows: Ints) -> list[str]:
+        """Return a column of text, empty where the file has none."""
+        table = self.campaign.table
+        if name not in table:
+            return [''] * len(rows)
+        return [table[name][row] for row in rows.tolist()]
+
+    def identity(self, rows: Ints, formula: str) -> dict[str, Any]:
+        """Return who the molecule is, by its lowest row."""
+        first = int(rows[np.argmax(self.n_atoms[rows] > 0)])
+        table = self.campaign.table
+        return {name: table[name][first] for name in (
+            'name', 'r_group', 'screen_group', 'charge')} | {
+                'formula': formula}
+
+    def failed(self, rows: Ints, text: str) -> Told:
+        """Return the line of a group that can't be analysed."""
+        line = {**self.identity(rows, ''), 'n_records': len(rows),
+                'first_row': int(rows[0]), 'note': f'not analysed: {text}'}
+        return Told(line, [
+            {**line, 'temperature': t} for t in self.settings.temperatures],
+            [], line, rows, {}, Candidates(rows[:0], np.empty(0)), {})
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a column as float64; -1 of a whole number is NaN."""
+    found = values.astype(np.float64)
+    if values.dtype.kind in 'iu':
+        found[values < 0] = np.nan
+    return found
+
+
+def formula(numbers: NDArray[Any]) -> str:
+    """Return the formula of atomic numbers."""
+    return neutral_formula(Structure(
+        0, 0, 0, np.asarray(numbers, np.int32), np.zeros((len(numbers), 3))))
