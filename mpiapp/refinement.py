@@ -69,6 +69,9 @@ def run_stages(
     from mpiapp.workers.relax import RelaxWorker
     outcomes: list[Outcome] = []
     before = plan.result
+    with agree(world.comm, 'clearing the stages'):
+        if world.comm.rank == 0 and not plan.resume:
+            clear_stages(plan.result)
     for run in runs:
         with agree(world.comm, f'preparing stage {run.stage.name}'):
             campaign = opened(before)
@@ -100,7 +103,7 @@ def stage_plan(plan: Plan, run: StageRun, before: Campaign) -> Plan:
     import numpy as np
 
     from mpiapp.partition import cost_model
-    from mpiapp.workers.refine import select
+    from mpiapp.workers.selecting import select
     path = stage_path(plan.result, run)
     path.parent.mkdir(exist_ok=True)
     wanted = select(run.stage, before)

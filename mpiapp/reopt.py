@@ -30,8 +30,11 @@ from mpiapp.program import (
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
     from mpiapp.potentials.base import Potential, PotentialOptions
+    from mpiapp.records import Structure
+    from mpiapp.refinement import StageRun
     from mpiapp.store.reader import Campaign
     from mpiapp.structures import Collection
+    from mpiapp.workers.refine import Stage
     from mpiapp.workers.relax import RelaxSettings, RelaxWorker
 
 ABOUT = ('Re-optimise conformers of molecules over MPI ranks: '
@@ -78,6 +81,10 @@ class Options(Computing, Ensembles):
                          group='relaxation', check=positive)
     max_steps: int = option(500, 'optimiser steps of a record at most',
                             group='relaxation', check=positive)
+    refine: tuple[str, ...] = option(
+        (), 'stages that follow, each SELECTION[:AMOUNT][:KEY=VALUE,...], '
+        'as shortlist:model=medium or top:5:calculator=gfn2 '
+        '(docs/refine.md)', group='relaxation', metavar='STAGE')
     batch: int = option(
         1, 'molecules a rank relaxes together', group='relaxation',
         check=positive)
@@ -123,6 +130,7 @@ def settle(options: Options) -> Options:
                          f'--start-index {options.start_index}')
     check_shared(options)
     check_method(options)
+    stages_of(options)
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
@@ -157,16 +165,48 @@ def run(world: World, options: Options) -> int:
         from mpiapp.workers.preview import preview
         with agree(comm, 'previewing the run'):
             if comm.rank == 0:
-                print(preview(prepared.plan, worker, comm.size))
+                print(preview(prepared.plan, worker, comm.size, [
+                    f'{r.stage.name}: {r.stage.text}'
+                    for r in prepared.stages]))
                 remove_spooled(prepared.collection)
         return DONE
-    outcome = engine.run(world, prepared.plan, worker)
+    outcomes = run_refined(world, prepared, worker)
+    end = outcomes[-1]
+    if not end.stopped:
+        end = replace(end, statuses=joined_statuses(outcomes))
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
-            finish(options, prepared, outcome)
-            print(outcome.verdict(options.max_failed, options.strict),
+            finish(options, prepared, outcomes[0])
+            print(end.verdict(options.max_failed, options.strict),
                   flush=True)
-    return outcome.exit_code(options.max_failed, options.strict)
+    return end.exit_code(options.max_failed, options.strict)
+
+
+def run_refined(
+    world: World, prepared: Prepared, worker: RelaxWorker,
+) -> list[Outcome]:
+    """Collective: relax, then refine; the outcome of each run in order."""
+    from mpiapp import engine
+    from mpiapp.refinement import joining, run_stages
+    from mpiapp.store.folder import folder_of
+    plan, stages = prepared.plan, prepared.stages
+    outcomes = [engine.run(
+        world, replace(plan, whole=not stages), worker)]
+    if not stages or outcomes[0].stopped:
+        return outcomes
+    sample = guard_sample(prepared.collection)
+    outcomes += run_stages(world, plan, stages, sample)
+    # the rows are in the journals: written anew, with the stages
+    engine.write(world, replace(
+        plan, extend=joining(plan, stages), whole=not outcomes[-1].stopped),
+        folder_of(plan.result), outcomes[0].ranks, outcomes[0].wall)
+    return outcomes
+
+
+def joined_statuses(outcomes: Sequence[Outcome]) -> Any:
+    """Return the statuses of all runs, for the count of failures."""
+    import numpy as np
+    return np.concatenate([o.statuses for o in outcomes])
 
 
 def greeting(options: Options) -> str:
@@ -198,6 +238,7 @@ class Prepared:
     collection: Collection
     chosen: PotentialOptions
     table: Any
+    stages: tuple[StageRun, ...] = ()
 
 
 def prepare(options: Options) -> Prepared:
@@ -244,7 +285,69 @@ def prepare(options: Options) -> Prepared:
         save_every=options.save_every, writer=options.writer)
     if options.dry_run:
         check_start(plan)
-    return Prepared(plan, collection, chosen, table)
+    return Prepared(plan, collection, chosen, table,
+                    stage_runs(options, plan, guard_sample(collection)))
+
+
+def stages_of(options: Options) -> list[tuple[Stage, Options]]:
+    """Return the stages of the refinement and the options of each.
+
+    Raises:
+        InputError: a stage that is not understood or contradicts itself.
+    """
+    if not options.refine:
+        return []
+    from mpiapp.workers.refine import parse_stages
+    return [(stage, stage_options(options, stage))
+            for stage in parse_stages(options.refine)]
+
+
+def stage_options(options: Options, stage: Stage) -> Options:
+    """Return the options of a stage: those of the run, with its changes."""
+    changed = options
+    if {'calculator', 'model', 'model_path'} & stage.changes.keys():
+        changed = replace(
+            changed, model='', model_path='', backend='', solvent='',
+            mace_dtype='float64')
+    changed = checked(replace(changed, **stage.changes))
+    try:
+        check_method(changed)
+    except InputError as error:
+        raise InputError(f'--refine {stage.text!r}: {error}') from error
+    if changed.calculator == 'mace' and not (
+            changed.model or changed.model_path):
+        raise InputError(f'--refine {stage.text!r}: name the model, as '
+                         'model=medium or model-path=FILE')
+    if stage.selection in ('unique', 'shortlist') and not options.boltzmann:
+        raise InputError(f'--refine {stage.text!r} needs the ensembles: '
+                         'leave out --no-boltzmann')
+    return replace(changed, backend=default_backend(changed))
+
+
+def stage_runs(
+    options: Options, plan: Plan, sample: list[Structure],
+) -> tuple[StageRun, ...]:
+    """Prepare the stages on one rank: models found, settings known.
+
+    Raises:
+        InputError: a potential that is not to be had.
+    """
+    from mpiapp.potentials import obtain
+    from mpiapp.refinement import StageRun
+    from mpiapp.store.folder import settings_digest
+    runs: list[StageRun] = []
+    before: Any = plan.settings
+    for stage, changed in stages_of(options):
+        chosen = obtain(potential_options(changed), sample)
+        settings = {
+            **settings_of(changed, chosen), 'selection': stage.selection,
+            'amount': str(stage.amount), 'single_point': stage.single,
+            'before': settings_digest(before)}
+        before = settings
+        relax = replace(relax_settings(changed), single_point=stage.single)
+        runs.append(StageRun(stage, chosen, relax, settings,
+                             changed.calculator))
+    return tuple(runs)
 
 
 def inputs(options: Options) -> list[str]:
@@ -350,7 +453,9 @@ def describe(
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     """Write CSV and SDF, print the closing table; on one rank."""
+    from mpiapp.reporting.refinement import comparison_lines
     from mpiapp.reporting.terminal import closing_table
+    from mpiapp.store.comparison import rankings, write_comparison
     from mpiapp.store.export import write_tables
     from mpiapp.store.reader import load
     result = prepared.plan.result
@@ -358,8 +463,14 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
                          prepared.collection)
     remove_spooled(prepared.collection)
     campaign = load(result)
+    paths += write_comparison(campaign, result.with_suffix(''))
     print(closing_table(campaign.table, outcome.wall, outcome.ranks,
                         [result, *paths], campaign.ensembles), flush=True)
+    if campaign.stages:
+        print('\n'.join(comparison_lines(
+            {name: stage.table['status'].to_numpy()
+             for name, stage in campaign.stages.items()},
+            rankings(campaign))), flush=True)
 
 
 if __name__ == '__main__':

@@ -131,8 +131,7 @@ class Campaign:
         with reading(self.path) as file:
             def read(name: str, rows: Ints) -> list[NDArray[Any]]:
                 path = self.root + column_path(self.schema[name])
-                data, at = file[path], \
-                    self.offsets(name)
+                data, at = file[path], self.offsets(name)
                 found: list[NDArray[Any]] = []
                 for run in np.split(
                         rows, np.flatnonzero(np.diff(rows) != 1) + 1):

@@ -139,8 +139,13 @@ def elements(structures: list[Structure]) -> str:
     return ' '.join(chemical_symbols[z] for z in sorted(found)) or 'none'
 
 
-def preview(plan: Plan, worker: RelaxWorker, n_ranks: int) -> str:
+def preview(
+    plan: Plan, worker: RelaxWorker, n_ranks: int,
+    stages: Sequence[str] = (),
+) -> str:
     """Return the plan of a run as text, one fact a line.
+
+    `stages` are those of the refinement, which are not predicted.
 
     Raises:
         InputError: none of the records that were read can be relaxed.
@@ -173,6 +178,7 @@ def preview(plan: Plan, worker: RelaxWorker, n_ranks: int) -> str:
         f'potential    {worker.potential.name}, {worker.potential.dtype}',
         f'evaluation   {probe}',
         f'predicted    {wall}',
+        *(f'stage        {stage}' for stage in stages),
         f'result       {plan.result}',
         'dry run: nothing was computed or written',
     ]

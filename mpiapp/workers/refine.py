@@ -1,4 +1,4 @@
-"""Stages of a refinement: their words, and which records go on.
+"""Stages of a refinement, as they are written on the command line.
 
 A stage is written SELECTION[:AMOUNT][:KEY=VALUE,...], for example
 `shortlist:calculator=gfn2` or `top:5:calculator=pbe-d3bj/def2-svp`.  It takes
@@ -7,23 +7,14 @@ relaxation) at their geometries there.
 """
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from mpiapp.errors import InputError
-from mpiapp.records import Floats, Ints, Status
-from mpiapp.units import KCAL_PER_EV
 
-if TYPE_CHECKING:
-    from mpiapp.store.reader import Campaign
-
-#: name of the main relaxation where stages are named
-MAIN = 'main'
 #: option of the program that a key of a stage sets, and its type
 KEYS: dict[str, tuple[str, type]] = {
     'calculator': ('calculator', str),
@@ -43,7 +34,7 @@ AMOUNTS: dict[str, tuple[type, float, str]] = {
     'unique': (int, 0, ''),
     'top': (int, 5, 'lowest conformers of each molecule'),
     'window': (float, 3.0, 'kcal/mol above the lowest of each molecule'),
-    'shortlist': (int, np.inf, 'best excimer candidates of all molecules'),
+    'shortlist': (int, math.inf, 'best excimer candidates of all molecules'),
 }
 
 SYNTAX = ('a stage is SELECTION[:AMOUNT][:KEY=VALUE,...] with SELECTION '
@@ -133,7 +124,7 @@ def _number(text: str, what: str, value: str, kind: type) -> Any:
         raise InputError(f'--refine {text!r}: {what} is {value!r}, not a '
                          'number' + (' without fraction' if kind is int
                                      else '')) from error
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise InputError(f'--refine {text!r}: {what} is not finite')
     return number
 
@@ -145,51 +136,3 @@ def label(changes: dict[str, Any], task: str) -> str:
              for key in ('calculator', 'model', 'model_path')
              if key in changes and changes[key] != 'mace']
     return re.sub(r'[^A-Za-z0-9.+-]', '_', '_'.join(words or [task]))
-
-
-def select(stage: Stage, before: Campaign) -> NDArray[np.bool_]:
-    """Mark the records [n_records] that a stage computes.
-
-    Only converged records of the campaign (or stage) before count, and
-    energies are compared within a molecule.  Duplicates and shortlist are
-    those of its ensembles.
-    """
-    table, ensembles = before.table, before.ensembles
-    usable = (table['status'] == Status.CONVERGED).to_numpy()
-    usable &= np.isfinite(table['e_total'].to_numpy())
-    energies = table['e_total'].where(usable).to_numpy(np.float64)
-    molecules = (ensembles['records']['molecule'] if ensembles
-                 else table['name']).to_numpy()
-    wanted = np.ones(len(table), bool)
-    if stage.selection == 'unique':
-        wanted = (ensembles['records']['duplicate_of'] < 0).to_numpy()
-    if stage.selection == 'shortlist':
-        rows = ensembles['shortlist']['row'].to_numpy()
-        wanted = np.isin(np.arange(len(table)),
-                         rows[:int(min(stage.amount, len(rows)))])
-    if stage.selection == 'top':
-        wanted = ranks(energies, molecules) < stage.amount
-    if stage.selection == 'window':
-        above = energies - lowest(energies, molecules)
-        wanted = above * KCAL_PER_EV <= stage.amount
-    return usable & wanted
-
-
-def ranks(energies: Floats, molecules: NDArray[Any]) -> Ints:
-    """Return the place [n] of each record in its molecule, from 0.
-
-    Equal energies stand in the order of the records; NaN comes last.
-    """
-    place = np.zeros(len(energies), np.int64)
-    for molecule in dict.fromkeys(molecules.tolist()):
-        of = np.flatnonzero(molecules == molecule)
-        place[of[np.argsort(energies[of], kind='stable')]] = \
-            np.arange(len(of))
-    return place
-
-
-def lowest(energies: Floats, molecules: NDArray[Any]) -> Floats:
-    """Return the lowest energy [n] of each record's molecule."""
-    import pandas
-    groups = pandas.Series(energies).groupby(molecules)
-    return np.asarray(groups.transform('min'), np.float64)
