@@ -56,7 +56,7 @@ def short(campaign: Campaign) -> pandas.DataFrame:
     table = campaign.ensembles['shortlist']
     more = campaign.table.loc[table['row'], [
         'file_number', 'record', 'e_total', *(
-            c for c in ('class', 'plane_angle', 'vertical', 'overlap',
+            c for c in ('classification', 'plane_angle', 'vertical', 'overlap',
                         'twist', 'slip') if c in campaign.table)]]
     more = more.rename(columns={'record': 'conformer_id',
                                 'e_total': 'e_total_eV'})
