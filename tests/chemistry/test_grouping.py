@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpiapp.chemistry.grouping import (
-    Identities, group_records, split_by_graph
-)
+from mpiapp.chemistry.grouping import Identities, group_records, split_by_graph
 from tests.chemistry.ensemble_molecules import embedded
 
 
