@@ -318,8 +318,9 @@ def _commit(
     if isinstance(item, Suspended):
         journal.append_state(item.row, item.state)
         return
-    values = dict(item.values, rank=rank,
-                  retries=int(start.retries[item.row]))
+    # a row from elsewhere (an analysis) brings its own retries
+    retries = int(start.retries[item.row] + item.values.get('retries', 0))
+    values = dict(item.values, rank=rank, retries=retries)
     journal.append_row(item.row, values)
     file_log.info('row %d: %s %s, %d steps, %.2f s', item.row,
                   Status(values['status']).name.lower(),

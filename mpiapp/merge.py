@@ -57,21 +57,12 @@ def write_tables_beside(output: Path) -> list[Path]:
     """
     from mpiapp.store.export import write_tables
     from mpiapp.store.reader import load
-    from mpiapp.structures import Collection
     meta = load(output).meta
     if meta.get('program') != 'reopt':
         return []
-    collection = None
     with tempfile.TemporaryDirectory() as spool:
-        try:
-            found = Collection.open([i['path'] for i in meta['inputs']],
-                                    Path(spool))
-        except InputError:
-            found = None
-        if found and [f.sha256 for f in found.files] == [
-                i['sha256'] for i in meta['inputs']]:
-            collection = found
-        return write_tables(output, output.with_suffix(''), collection)
+        return write_tables(output, output.with_suffix(''),
+                            unchanged_inputs(meta, Path(spool)))
 
 
 def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:

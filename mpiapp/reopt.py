@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpiapp.analysis import check_options, run_analysis
 from mpiapp.config import (
     Computing, Ensembles, checked, not_negative, option, positive
 )
@@ -64,6 +65,10 @@ class Options(Computing, Ensembles):
         None, 'end of the window, not included', group='input')
     test: bool = option(False, 'only the first 3 records of the window',
                         group='input')
+    analyse: str = option(
+        '', 'result file of an earlier run: descriptors and ensembles anew, '
+        'nothing is relaxed, the file stays as it is', group='input',
+        metavar='FILE')
     charge_policy: str = option(
         'refuse', 'charged records under a model that knows no charge: '
         'refuse, neutralise by adding H to O-, or allow (flagged)',
@@ -123,6 +128,10 @@ def settle(options: Options) -> Options:
                          f'--start-index {options.start_index}')
     check_shared(options)
     check_method(options)
+    if options.analyse:
+        options = replace(options, output_dir=output_folder(options))
+        check_options(options)
+        return options
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
@@ -133,6 +142,8 @@ def settle(options: Options) -> Options:
 
 def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
+    if options.analyse:
+        return run_analysis(world, options)
     from mpiapp import engine
     from mpiapp.parallel import binding
     from mpiapp.parallel.agree import agree

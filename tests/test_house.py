@@ -34,6 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     'program': GROUND | STEPS | {'parallel'} | OUTPUT | WORK,
+    'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                 | WORK),
 }
 BELOW_PROGRAMS = set(ALLOWED)
 
