@@ -55,7 +55,8 @@ def not_negative(value: float | None) -> str:
 
 
 #: groups of options in the order of the help text
-GROUPS = ('input', 'method', 'relaxation', 'output', 'run', 'machine')
+GROUPS = ('input', 'method', 'relaxation', 'descriptors', 'output', 'run',
+          'machine')
 METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 
 
