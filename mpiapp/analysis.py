@@ -21,6 +21,7 @@ from mpiapp.program import (
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
     from mpiapp.store.reader import Campaign
+    from mpiapp.workers.analyse import AnalyseWorker
 
 log = logging.getLogger('mpiapp')
 
@@ -79,8 +80,8 @@ def run_analysis(world: World, options: Any) -> int:
             print(intention(prepared))
         return DONE
     with agree(world.comm, 'reading the result file'):
-        worker = AnalyseWorker(prepared.campaign, descriptor_settings(
-            options.systems, options.compat_system))
+        systems = descriptor_settings(options.systems, options.compat_system)
+        worker = AnalyseWorker(prepared.campaign, systems)
         plan = described(options, prepared, worker)
     outcome = engine.run(world, plan, worker)
     with agree(world.comm, 'writing the tables'):
@@ -149,13 +150,17 @@ def worked_on(campaign: Campaign) -> Any:
         [Status.PENDING, Status.SKIPPED]).to_numpy()
 
 
-def described(options: Any, prepared: Prepared, worker: Any) -> Plan:
+def described(
+    options: Any, prepared: Prepared, worker: AnalyseWorker,
+) -> Plan:
     """Add what is stored: the relaxation's own account, and ours."""
     from mpiapp.store.provenance import package_versions
     from mpiapp.workers.ensembles import finale
     meta, plan = prepared.campaign.meta, prepared.plan
     chosen = of_the_analysis(options)
     meta = {**meta, 'options': {**meta.get('options', {}), **chosen},
+            'descriptors': {'mode': options.descriptors,
+                            **worker.settings.described()},
             'analysis': {
                 'path': str(prepared.campaign.path),
                 'content': plan.settings['analysed_content'],

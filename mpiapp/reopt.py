@@ -42,7 +42,7 @@ STUDENT = ('note: the bundled model is for trials, not for science: it does '
            'not rank conformers (data/models/README.md)')
 
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,17 @@ class Options(Computing, Ensembles):
         'refuse', 'charged records under a model that knows no charge: '
         'refuse, neutralise by adding H to O-, or allow (flagged)',
         group='input', choices=('refuse', 'neutralise', 'allow'))
+    descriptors: str = option(
+        'full', 'which descriptors the tables show and classify by: full '
+        '(best pair of chromophores) or compat (the two ring sets of the '
+        'original); the result file has both', group='descriptors',
+        choices=('full', 'compat'))
+    systems: str = option(
+        '', 'TOML file with more aromatic systems: name, SMARTS, limits '
+        '(docs/descriptors.md)', group='descriptors', metavar='FILE')
+    compat_system: str = option(
+        'binaphthalene', 'system that the compat descriptors look for',
+        group='descriptors')
     output_prefix: str = option(
         'moe_mace_reopt', 'prefix of all result files; may hold a folder',
         group='output')
@@ -217,6 +228,7 @@ def prepare(options: Options) -> Prepared:
     Raises:
         InputError: whatever the user must mend.
     """
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.chemistry.molecules import MoleculeTable
     from mpiapp.engine import Plan, check_start, size_of_results
     from mpiapp.partition import cost_model
@@ -226,6 +238,7 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.store.output import check_output, check_space
     from mpiapp.structures import Collection
     result = result_path(options)
+    descriptor_settings(options.systems, options.compat_system)
     check_output(result, create=not options.dry_run)
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
@@ -298,7 +311,7 @@ def settings_of(
     from mpiapp.potentials import file_sha256
     names = ('calculator', 'mace_dtype', 'solvent', 'optimizer', 'fmax',
              'max_steps', 'charge_policy', 'allow_mismatch',
-             'record_timeout', 'batch')
+             'record_timeout', 'batch', 'compat_system')
     settings = {name: getattr(options, name) for name in names}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
@@ -306,17 +319,21 @@ def settings_of(
         settings['model_sha256'] = file_sha256(chosen.model_path)
     if options.smiles_csv:
         settings['smiles_csv_sha256'] = file_sha256(options.smiles_csv)
+    if options.systems:
+        settings['systems_sha256'] = file_sha256(options.systems)
     return settings
 
 
 def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     """Load the potential and return the worker of this rank."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.potentials import build
     from mpiapp.workers.relax import RelaxSettings, RelaxWorker
     settings = RelaxSettings(
         options.optimizer, options.fmax, options.max_steps,
         options.record_timeout, options.charge_policy,
-        options.allow_mismatch, options.batch)
+        options.allow_mismatch, options.batch,
+        descriptor_settings(options.systems, options.compat_system))
     potential = build(prepared.chosen, guard_sample(prepared.collection))
     return RelaxWorker(settings, prepared.collection, potential,
                        prepared.table, stems_of(prepared.collection))
@@ -326,6 +343,7 @@ def describe(
     options: Options, prepared: Prepared, potential: Potential,
 ) -> Prepared:
     """Add what is stored with the results, and the empty rows."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.store.provenance import package_versions
     from mpiapp.workers.ensembles import finale
     locate = prepared.collection.locate
@@ -337,6 +355,8 @@ def describe(
         'inputs': prepared.plan.inputs,
         'potential': potential.describe(), 'packages': package_versions(),
         'optimizer': options.optimizer,
+        'descriptors': {'mode': options.descriptors, **descriptor_settings(
+            options.systems, options.compat_system).described()},
     }
 
     def blank(row: int) -> dict[str, Any]:

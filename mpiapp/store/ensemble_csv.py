@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpiapp.store.files import replacing
+from mpiapp.store.formats import number
 from mpiapp.store.reader import Campaign
 
 if TYPE_CHECKING:
     import pandas
 
+_number = number('.9g')
 #: columns of the compatible table that the original did not have
 NOT_COMPAT = ('note', 'temperature')
 
@@ -91,9 +93,7 @@ def lines_of(table: pandas.DataFrame) -> Iterable[list[str]]:
 
 def text_of(value: Any) -> str:
     """Return a value as a field: nine digits, empty where not finite."""
-    if isinstance(value, float):
-        return format(value, '.9g') if np.isfinite(value) else ''
-    return str(value)
+    return _number(value) if isinstance(value, float) else str(value)
 
 
 def write_csv(

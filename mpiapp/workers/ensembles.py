@@ -36,6 +36,13 @@ log = logging.getLogger('mpiapp')
 DESCRIPTORS = 'descriptors'
 CLASS = 'classification'
 DARK = 'dark'
+#: by which columns a conformer is judged in either mode
+JUDGED = {
+    'full': {'plane_angle': 'plane_angle', 'vertical': 'vertical',
+             'overlap': 'overlap_gated'},
+    'compat': {'plane_angle': 'compat_plane_angle',
+               'vertical': 'compat_distance', 'overlap': 'compat_overlap'},
+}
 #: of columns that tell of the geometry before relaxation
 START = '_start'
 #: of columns with angles that go round: a plain mean of them means nothing
@@ -136,8 +143,13 @@ class CampaignData:
         self.energies = table['e_total'].to_numpy(np.float64)
         self.values = {c.name: table[c.name].to_numpy(np.float64)
                        for c in self.descriptors}
-        dark = table[DARK].to_numpy(np.float64) if DARK in table \
-            else np.full(len(table), np.nan)
+        mode = settings.descriptors
+        self.judged = {
+            name: self.values[column] for name, column in JUDGED[mode].items()
+            if column in self.values}
+        self.prefix = COMPAT if mode == 'compat' else ''
+        dark = table[self.prefix + DARK].to_numpy(np.float64) \
+            if self.prefix + DARK in table else np.full(len(table), np.nan)
         # whole numbers have no NaN: what is below 0 is missing
         self.dark = np.where(dark < 0, np.nan, dark)
 
@@ -214,11 +226,11 @@ class CampaignData:
 
         At the start: what bonds the final geometry has was checked there.
         """
-        stored: list[NDArray[Any]] = [np.empty((0, 3))] * len(rows)
+        stored: list[NDArray[Any]] = [np.empty((0, 2))] * len(rows)
         if any(c.name == 'bonds' for c in self.campaign.schema.ragged):
             stored = read('bonds', rows)
         start = read('x_start', rows)
-        return [b[:, :2] if len(b) else bond_list(z, x)
+        return [b if len(b) else bond_list(z, x)
                 for b, z, x in zip(stored, numbers, start, strict=True)]
 
     def conformers(
@@ -230,8 +242,9 @@ class CampaignData:
         return Conformers(
             rows, self.status[rows], self.energies[rows],
             {name: values[rows] for name, values in self.values.items()},
-            self.words(CLASS, rows), self.words(COMPAT + CLASS, rows),
-            self.dark[rows],
+            self.words(self.prefix + CLASS, rows),
+            self.words(COMPAT + CLASS, rows), self.dark[rows],
+            {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
             self.identity(rows, formula), skeletons or {}, positions or {})
 

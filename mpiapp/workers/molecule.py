@@ -53,7 +53,7 @@ class EnsembleSettings:
     """What decides the tables of the ensembles.
 
     `temperatures` K; `dedupe_energy` and `energy_window` kcal/mol,
-    `dedupe_rmsd` A.
+    `dedupe_rmsd` A; `descriptors` (full or compat) decide classes.
     """
 
     temperatures: tuple[float, ...] = (200.0, 298.0, 350.0, 400.0)
@@ -65,6 +65,7 @@ class EnsembleSettings:
     include_unconverged: bool = False
     group_by: str = 'name'
     shortlist: int = 96
+    descriptors: str = 'full'
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class Conformers:
     """The records of one molecule, [n] each, in the order of their rows.
 
     `columns` are the descriptors by name, those of the original with the
-    prefix `compat_`; `dark` is 0, 1 or NaN.  `skeletons` and `positions` (of
-    their atoms, A) are by the index of the record; one that lacks them has
-    no final geometry.
+    prefix `compat_`; `classes`, `dark` (0, 1 or NaN) and `judged`
+    (plane_angle, vertical, overlap) are those that decide.  `skeletons` and
+    `positions` (of their atoms, A) are by the index of the record; one that
+    lacks them has no final geometry.
     """
 
     rows: Ints
@@ -84,6 +86,7 @@ class Conformers:
     classes: Sequence[str]
     compat_classes: Sequence[str]
     dark: Floats
+    judged: Mapping[str, Floats]
     cip: Sequence[str]
     identity: Line
     skeletons: Mapping[int, Skeleton] = field(default_factory=dict)
@@ -129,6 +132,7 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
     rel_energy = (energies - energies.min(initial=np.inf)) * KCAL_PER_EV
     own = {n: v for n, v in columns.items() if not n.startswith(COMPAT)}
     dark = c.dark[unique]
+    judged = {name: values[unique] for name, values in c.judged.items()}
     names = [*OURS, *own]
     values = np.column_stack([
         rel_energy, indicators(classes, dark), *own.values()])
@@ -146,9 +150,9 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
         {**identity, **counts, **_counts(c, used, clusters),
          'e_min': energies.min(initial=np.inf) if len(unique) else np.nan},
         boltzmann, _compat(c, s), {
-            **identity, **counts, **_features(own, classes, dark)},
+            **identity, **counts, **_features(own, judged, classes, dark)},
         c.rows, _records(c, used, clusters, degeneracies, s),
-        candidates(c.rows[unique], own, classes, weight, rel_energy),
+        candidates(c.rows[unique], judged, classes, weight, rel_energy),
         dict(zip(c.rows[unique].tolist(), weight.tolist(), strict=True)))
 
 
@@ -255,10 +259,11 @@ def _compat(c: Conformers, s: EnsembleSettings) -> list[Line]:
 
 
 def _features(
-    columns: Mapping[str, Floats], classes: Sequence[str], dark: Floats,
+    columns: Mapping[str, Floats], judged: Mapping[str, Floats],
+    classes: Sequence[str], dark: Floats,
 ) -> Line:
     found: Line = dict(zip(FRACTIONS, fractions(
-        {**columns, 'dark': dark}, classes), strict=True))
+        {**judged, 'dark': dark}, classes), strict=True))
     for name, values in columns.items():
         found |= {f'{name}_{word}': value for word, value in zip(
             STATISTICS, statistics(values), strict=True)}

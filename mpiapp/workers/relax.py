@@ -15,6 +15,9 @@ import numpy as np
 
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.checks import check_elements, check_structure
+from mpiapp.chemistry.descriptors import (
+    DescriptorSettings, connectivity, descriptor_columns
+)
 from mpiapp.chemistry.geometry import centred, superposed_rmsd
 from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
 from mpiapp.chemistry.topology import (
@@ -57,6 +60,7 @@ class RelaxSettings:
     charge_policy: str = 'refuse'
     allow_mismatch: bool = False
     slots: int = 1
+    descriptors: DescriptorSettings = DescriptorSettings()
 
 
 @dataclass
@@ -190,6 +194,7 @@ class RelaxWorker:
         structure = replace(structure,
                             positions=centred(structure.positions))
         row.update(start_geometry(structure))
+        row.update(connectivity(structure))
         row.update(charge=structure.charge,
                    charge_ignored=int(prepared.charge_ignored),
                    n_added_hydrogens=prepared.n_added_hydrogens)
@@ -219,6 +224,7 @@ class RelaxWorker:
                     status=int(Status.FAILED), reason='internal_error',
                     message=traceback.format_exception_only(
                         error)[-1].strip())
+        row.update(self.describe(job, end.positions))
         return Finished(end.key, row, end.atom_steps, end.seconds)
 
     def judge(self, job: Job, end: Relaxed) -> None:
@@ -242,6 +248,13 @@ class RelaxWorker:
         if fault:
             job.row.update(status=int(Status.BROKEN), reason=reason,
                            message=fault)
+
+    def describe(self, job: Job, positions: Floats) -> Row:
+        """Return the descriptors; those of an invalid result stay empty."""
+        invalid = job.row['status'] in (Status.FAILED, Status.BROKEN)
+        return descriptor_columns(
+            job.structure, job.structure.positions,
+            None if invalid else positions, self.settings.descriptors)
 
     def finish(self, structure: Structure, positions: Floats) -> Row:
         """Evaluate start and final geometry with the float64 model.
