@@ -8,17 +8,17 @@ from pathlib import Path
 
 import mpiapp
 
-#: files of the package that are parts of the house, not programs
-PARTS = {'__init__', '__main__', 'config', 'engine', 'errors', 'partition',
-         'records', 'units'}
+#: what a file has that can be started; others are parts of the house
+START = "if __name__ == '__main__':"
 
 
 def programs() -> dict[str, str]:
     """Return name and first line of each program, without importing it."""
     found = {}
     for path in sorted(Path(__file__).parent.glob('*.py')):
-        if path.stem not in PARTS:
-            text = ast.get_docstring(ast.parse(path.read_text())) or ''
+        source = path.read_text('utf-8')
+        if START in source and path.stem != '__main__':
+            text = ast.get_docstring(ast.parse(source)) or ''
             found[path.stem] = text.partition('\n')[0]
     return found
 

@@ -55,8 +55,8 @@ def not_negative(value: float | None) -> str:
 
 
 #: groups of options in the order of the help text
-GROUPS = ('input', 'method', 'relaxation', 'ensembles', 'output', 'run',
-          'machine')
+GROUPS = ('input', 'method', 'relaxation', 'descriptors', 'ensembles',
+          'output', 'run', 'machine')
 METAVARS: dict[type, str] = {int: 'N', float: 'X', str: 'TEXT'}
 
 

@@ -320,8 +320,9 @@ def _commit(
     if isinstance(item, Suspended):
         journal.append_state(item.row, item.state)
         return
-    values = dict(item.values, rank=rank,
-                  retries=int(start.retries[item.row]))
+    # a row from elsewhere (an analysis) brings its own retries
+    retries = int(start.retries[item.row] + item.values.get('retries', 0))
+    values = dict(item.values, rank=rank, retries=retries)
     journal.append_row(item.row, values)
     file_log.info('row %d: %s %s, %d steps, %.2f s', item.row,
                   Status(values['status']).name.lower(),
@@ -392,12 +393,19 @@ def write(
     return statuses, time.perf_counter() - began
 
 
+#: axes with about an entry an atom, and a safe share for the others
+ENTRY_PER_ATOM = frozenset({'atom', 'bond'})
+FEW_PER_ATOM = 0.2
+
+
 def size_of_results(schema: Schema, n_atoms: NDArray[np.int32]) -> int:
     """Predict the bytes of journals and result file together."""
     fixed = sum(np.dtype(c.dtype).itemsize for c in schema.fixed)
-    per_atom = sum(np.dtype(c.dtype).itemsize * int(np.prod(c.shape))
-                   for c in schema.ragged)
-    return 2 * (fixed * len(n_atoms) + per_atom * int(np.sum(n_atoms)))
+    per_atom = sum(
+        np.dtype(c.dtype).itemsize * int(np.prod(c.shape))
+        * (1.0 if c.ragged in ENTRY_PER_ATOM else FEW_PER_ATOM)
+        for c in schema.ragged)
+    return 2 * (fixed * len(n_atoms) + int(per_atom * np.sum(n_atoms)))
 
 
 def check_start(plan: Plan) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiapp.errors import InputError
+from mpiapp.program import unchanged_inputs
 
 if TYPE_CHECKING:
     from mpiapp.store.reader import Campaign, FileSource
@@ -57,21 +58,12 @@ def write_tables_beside(output: Path) -> list[Path]:
     """
     from mpiapp.store.export import write_tables
     from mpiapp.store.reader import load
-    from mpiapp.structures import Collection
     meta = load(output).meta
     if meta.get('program') != 'reopt':
         return []
-    collection = None
     with tempfile.TemporaryDirectory() as spool:
-        try:
-            found = Collection.open([i['path'] for i in meta['inputs']],
-                                    Path(spool))
-        except InputError:
-            found = None
-        if found and [f.sha256 for f in found.files] == [
-                i['sha256'] for i in meta['inputs']]:
-            collection = found
-        return write_tables(output, output.with_suffix(''), collection)
+        return write_tables(output, output.with_suffix(''),
+                            unchanged_inputs(meta, Path(spool)))
 
 
 def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
@@ -106,10 +98,19 @@ def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
             SerialComm(), output, parts[0].schema, n_records,
             JoinedSource(sources),
             {**joined([p.meta for p in parts]), 'inputs': inputs},
-            {'merged': [p.timeline for p in parts]}, blank=blank)
+            {'merged': [p.timeline for p in parts]}, blank=blank,
+            extend=ensembles_of(parts[0]))
     except AgreedExit as error:
         raise error.__cause__ or error from None
     return n_records
+
+
+def ensembles_of(part: Campaign) -> Callable[[Path], None] | None:
+    """Return what makes the ensembles anew, with the options of a part."""
+    from mpiapp.parallel.serial import SerialComm
+    from mpiapp.workers.ensembles import finale
+    add = finale(part.meta.get('options', {}))
+    return None if add is None else lambda path: add(SerialComm(), path)
 
 
 def joined(items: Sequence[Any]) -> Any:

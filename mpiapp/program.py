@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -143,6 +143,23 @@ def result_options(options: Shared) -> dict[str, Any]:
 def run_options(options: Shared) -> dict[str, Any]:
     """Return the resolved options that may differ from run to run."""
     return {k: v for k, v in asdict(options).items() if k in OF_THE_RUN}
+
+
+def unchanged_inputs(
+    meta: Mapping[str, Any], spool: Path,
+) -> Collection | None:
+    """Open the input files of a result; None if any is gone or changed.
+
+    `spool` is a folder for what compressed files are unpacked to.
+    """
+    from mpiapp.structures import Collection
+    inputs = meta.get('inputs', [])
+    try:
+        found = Collection.open([i['path'] for i in inputs], spool)
+    except InputError:
+        return None
+    same = [f.sha256 for f in found.files] == [i['sha256'] for i in inputs]
+    return found if same else None
 
 
 def remove_spooled(collection: Collection) -> None:

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpiapp import measures
 from mpiapp.errors import InputError, Rejection
 
 __all__ = [
-    'Batch', 'Column', 'DONE', 'ENERGIES', 'Evaluation', 'FAILURES',
-    'Finished', 'Floats', 'GEOMETRY', 'IDENTITY', 'InputError', 'Ints',
-    'Item', 'RELAX', 'RUN', 'Rejection', 'Row', 'Schema', 'Status', 'Stream',
-    'Structure', 'Suspended', 'status_codes',
+    'Batch', 'Column', 'DESCRIPTORS', 'DONE', 'ENERGIES', 'Evaluation',
+    'FAILURES', 'Finished', 'Floats', 'GEOMETRY', 'IDENTITY', 'InputError',
+    'Ints', 'Item', 'RELAX', 'RUN', 'Rejection', 'Row', 'Schema', 'Status',
+    'Stream', 'Structure', 'Suspended', 'status_codes',
 ]
 
 Floats = NDArray[np.float64]
@@ -109,9 +110,18 @@ class Schema:
             raise KeyError(f'no such columns: {sorted(unknown)}')
         row: Row = {c.name: values.get(c.name, c.fill) for c in self.fixed}
         for c in self.ragged:
-            empty = np.empty((0, *c.shape), dtype=c.dtype)
-            row[c.name] = values.get(c.name, empty)
+            row[c.name] = values[c.name] if c.name in values \
+                else self.filled(c, values)
         return row
+
+    def filled(self, column: Column, values: Mapping[str, Any]) -> Any:
+        """Return a ragged column that a row lacks, filled.
+
+        As long as the columns of the same axis that the row has.
+        """
+        n = next((len(values[c.name]) for c in self.ragged
+                  if c.ragged == column.ragged and c.name in values), 0)
+        return np.full((n, *column.shape), column.fill, column.dtype)
 
 
 @dataclass(frozen=True)
@@ -264,6 +274,8 @@ IDENTITY = (
            'hydrogens added by the charge policy, at the end', default=0),
     Column('n_atoms', 'records', 'i4', '1', 'atoms, added ones included',
            default=0),
+    Column('unpaired', 'records', 'i4', '1', 'unpaired electrons',
+           default=0),
 )
 
 RUN = (
@@ -297,11 +309,91 @@ GEOMETRY = (
            'positions before, centred', shape=(3,), ragged='atom'),
     Column('x_final', 'geometry', 'f8', 'angstrom', 'positions after',
            shape=(3,), ragged='atom'),
+    Column('formal_charges', 'geometry', 'i1', 'e',
+           'formal charges; all 0 where the input has none', default=0,
+           ragged='atom'),
+    Column('bonds', 'geometry', 'i4', '1',
+           'numbers of the bonded atoms in the record, from 0', shape=(2,),
+           ragged='bond'),
+    Column('bond_orders', 'geometry', 'i1', '1',
+           'bond order times 2, aromatic 3; 0: bond by distance',
+           ragged='bond'),
     Column('rmsd_start_final', 'geometry', 'f8', 'angstrom',
            'RMSD of all atoms after superposition'),
 )
 
-RELAX = Schema(IDENTITY + RUN + ENERGIES + GEOMETRY)
+
+def _of_class(prefix: str, of: str) -> list[Column]:
+    return [Column(f'{prefix}{name}{end}', 'descriptors', dtype, unit,
+                   f'{of} {when}: {text}',
+                   default='none' if dtype == 'S8' else None)
+            for end, when in measures.MOMENTS
+            for name, dtype, unit, text in measures.CLASS]
+
+
+def _of_measures(
+    prefix: str, of: str, names: Iterable[tuple[str, str, str]],
+    dtype: str = 'f8', ragged: str = '',
+) -> list[Column]:
+    return [Column(f'{prefix}{name}{end}', 'descriptors', dtype, unit,
+                   f'{of} {when}: {text}', ragged=ragged)
+            for end, when in measures.MOMENTS
+            for name, unit, text in names]
+
+
+DESCRIPTORS = (
+    *_of_class('', 'best pair'),
+    *[Column(f'descriptor_note{end}', 'descriptors', 'S48', '',
+             f'what to know of the descriptors {when}, '
+             'or why there are none')
+      for end, when in measures.MOMENTS],
+    *[Column(f'best_pair{end}', 'descriptors', 'i4', '1',
+             f'number of the best pair {when} among all; -1: none')
+      for end, when in measures.MOMENTS],
+    *[Column(f'best_names{end}', 'descriptors', 'S40', '',
+             f'chromophores of the best pair {when}, a-b')
+      for end, when in measures.MOMENTS],
+    *_of_measures('', 'best pair', measures.PAIR),
+    *_of_measures('', 'best pair', [
+        ('planarity_rms', 'angstrom', 'rms distance of the ring atoms from '
+         'their plane, the larger of both')]),
+    *_of_measures('', 'bridge', [
+        ('bridge_dihedral', 'degree', 'first dihedral of the bridge')]),
+    *_of_class('compat_', 'compatibility mode'),
+    *_of_measures('compat_', 'compatibility mode', measures.COMPAT),
+    Column('n_halves', 'descriptors', 'i4', '1',
+           'halves of the molecule that hold a chromophore', default=0),
+    Column('chromophore_name', 'descriptors', 'S16', '',
+           'aromatic system, fused<n> if unknown', ragged='chromophore'),
+    Column('chromophore_atom', 'descriptors', 'i4', '1',
+           'its lowest atom in the record, from 0', ragged='chromophore'),
+    Column('chromophore_size', 'descriptors', 'i4', '1', 'its ring atoms',
+           ragged='chromophore'),
+    Column('chromophore_half', 'descriptors', 'i4', '1',
+           'half of the molecule it belongs to', ragged='chromophore'),
+    *_of_measures('chromophore_', 'chromophore', [
+        ('planarity_rms', 'angstrom', 'rms distance from its plane'),
+        ('axis_quality', '1', '(s1 - s2) / s1 of its singular values; no '
+         'long axis below 0.05')], 'f4', 'chromophore'),
+    Column('pair_a', 'descriptors', 'i4', '1',
+           'number of chromophore a in the record', ragged='pair'),
+    Column('pair_b', 'descriptors', 'i4', '1',
+           'number of chromophore b in the record', ragged='pair'),
+    *[Column(f'pair_class{end}', 'descriptors', 'i1', '1',
+             f'class {when}: 2 strong, 1 weak, 0 monomer, -1 not classified '
+             '(both in one half, or no geometry)', ragged='pair')
+      for end, when in measures.MOMENTS],
+    *_of_measures('pair_', 'pair', measures.PAIR, 'f4', 'pair'),
+    Column('dihedral_name', 'descriptors', 'S16', '',
+           'bridge_<arm><k> or biaryl_<k>', ragged='dihedral'),
+    Column('dihedral_atoms', 'descriptors', 'i4', '1',
+           'the four atoms in the record, from 0', shape=(4,),
+           ragged='dihedral'),
+    *_of_measures('', 'dihedral', [
+        ('dihedral_angle', 'degree', '-180..180')], 'f8', 'dihedral'),
+)
+
+RELAX = Schema(IDENTITY + RUN + ENERGIES + GEOMETRY + DESCRIPTORS)
 
 #: what a record must have to need no more work, by status
 DONE = frozenset({Status.CONVERGED, Status.UNCONVERGED, Status.REJECTED,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpiapp.analysis import check_options, run_analysis
 from mpiapp.config import (
     Computing, Ensembles, checked, not_negative, option, positive
 )
@@ -44,7 +45,7 @@ STUDENT = ('note: the bundled model is for trials, not for science: it does '
            'not rank conformers (data/models/README.md)')
 
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,25 @@ class Options(Computing, Ensembles):
         None, 'end of the window, not included', group='input')
     test: bool = option(False, 'only the first 3 records of the window',
                         group='input')
+    analyse: str = option(
+        '', 'result file of an earlier run: descriptors and ensembles anew, '
+        'nothing is relaxed, the file stays as it is', group='input',
+        metavar='FILE')
     charge_policy: str = option(
         'refuse', 'charged records under a model that knows no charge: '
         'refuse, neutralise by adding H to O-, or allow (flagged)',
         group='input', choices=('refuse', 'neutralise', 'allow'))
+    descriptors: str = option(
+        'full', 'which descriptors the tables show and classify by: full '
+        '(best pair of chromophores) or compat (the two ring sets of the '
+        'original); the result file has both', group='descriptors',
+        choices=('full', 'compat'))
+    systems: str = option(
+        '', 'TOML file with more aromatic systems: name, SMARTS, limits '
+        '(docs/descriptors.md)', group='descriptors', metavar='FILE')
+    compat_system: str = option(
+        'binaphthalene', 'system that the compat descriptors look for',
+        group='descriptors')
     output_prefix: str = option(
         'moe_mace_reopt', 'prefix of all result files; may hold a folder',
         group='output')
@@ -130,6 +146,10 @@ def settle(options: Options) -> Options:
                          f'--start-index {options.start_index}')
     check_shared(options)
     check_method(options)
+    if options.analyse:
+        options = replace(options, output_dir=output_folder(options))
+        check_options(options)
+        return options
     stages_of(options)
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
@@ -141,6 +161,8 @@ def settle(options: Options) -> Options:
 
 def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
+    if options.analyse:
+        return run_analysis(world, options)
     from mpiapp import engine
     from mpiapp.parallel import binding
     from mpiapp.parallel.agree import agree
@@ -247,6 +269,7 @@ def prepare(options: Options) -> Prepared:
     Raises:
         InputError: whatever the user must mend.
     """
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.chemistry.molecules import MoleculeTable
     from mpiapp.engine import Plan, check_start, size_of_results
     from mpiapp.partition import cost_model
@@ -256,6 +279,7 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.store.output import check_output, check_space
     from mpiapp.structures import Collection
     result = result_path(options)
+    descriptor_settings(options.systems, options.compat_system)
     check_output(result, create=not options.dry_run)
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
@@ -390,7 +414,7 @@ def settings_of(
     from mpiapp.potentials import file_sha256
     names = ('calculator', 'mace_dtype', 'solvent', 'optimizer', 'fmax',
              'max_steps', 'charge_policy', 'allow_mismatch',
-             'record_timeout', 'batch')
+             'record_timeout', 'batch', 'compat_system')
     settings = {name: getattr(options, name) for name in names}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
@@ -398,6 +422,8 @@ def settings_of(
         settings['model_sha256'] = file_sha256(chosen.model_path)
     if options.smiles_csv:
         settings['smiles_csv_sha256'] = file_sha256(options.smiles_csv)
+    if options.systems:
+        settings['systems_sha256'] = file_sha256(options.systems)
     return settings
 
 
@@ -415,16 +441,20 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
 
 def relax_settings(options: Options) -> RelaxSettings:
     """Return what decides the result of a relaxation."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.workers.relax import RelaxSettings
     return RelaxSettings(
         options.optimizer, options.fmax, options.max_steps,
-        options.record_timeout, options.batch)
+        options.record_timeout, options.batch,
+        descriptors=descriptor_settings(options.systems,
+                                        options.compat_system))
 
 
 def describe(
     options: Options, prepared: Prepared, potential: Potential,
 ) -> Prepared:
     """Add what is stored with the results, and the empty rows."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.store.provenance import package_versions
     from mpiapp.workers.ensembles import finale
     locate = prepared.collection.locate
@@ -436,6 +466,8 @@ def describe(
         'inputs': prepared.plan.inputs,
         'potential': potential.describe(), 'packages': package_versions(),
         'optimizer': options.optimizer,
+        'descriptors': {'mode': options.descriptors, **descriptor_settings(
+            options.systems, options.compat_system).described()},
     }
 
     def blank(row: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'mpiapp'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
-          'bonding'}
+          'bonding', 'measures'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry'}
 OUTPUT = {'store', 'reporting'}
@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     'errors': set(),
     'units': set(),
     'data_files': set(),
-    'records': {'errors'},
+    'measures': set(),
+    'records': {'errors', 'measures'},
     'config': {'errors', 'records'},
     'bonding': {'records'},
     **{unit: GROUND for unit in STEPS | {'parallel'}},
@@ -35,6 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
        for unit in ('program', 'refinement')},
+    'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                 | WORK),
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

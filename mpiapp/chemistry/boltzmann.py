@@ -120,5 +120,5 @@ def seed_of(*identity: object) -> int:
 
     The same on every rank, in every run and order of work.
     """
-    text = repr(identity).encode()
+    text = '\0'.join(map(str, identity)).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], 'big')

@@ -50,7 +50,7 @@ def molecule_of(graph: Graph) -> Any:
     from rdkit import Chem
     from rdkit.rdBase import BlockLogs
 
-    molecule = _unchecked(graph)
+    molecule = unchecked(graph)
     try:
         with BlockLogs():
             Chem.SanitizeMol(molecule)
@@ -65,13 +65,14 @@ def n_missing_hydrogens(graph: Graph) -> int:
 
     A radical lacks as many as it has unpaired electrons.
     """
-    molecule = _unchecked(graph)
+    molecule = unchecked(graph)
     molecule.UpdatePropertyCache(strict=False)
     return sum(atom.GetNumImplicitHs() for atom in molecule.GetAtoms()
                if atom.GetAtomicNum() in _ORGANIC)
 
 
-def _unchecked(graph: Graph) -> Any:
+def unchecked(graph: Graph) -> Any:
+    """Return RDKit's molecule of a graph as it stands, not sanitised."""
     from rdkit import Chem
 
     numbers = np.frombuffer(graph.numbers, np.int32).tolist()

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpiapp.store.files import replacing
+from mpiapp.store.formats import number
 from mpiapp.store.reader import Campaign
 
 if TYPE_CHECKING:
     import pandas
 
+_number = number('.9g')
 #: columns of the compatible table that the original did not have
 NOT_COMPAT = ('note', 'temperature')
 
@@ -56,7 +58,7 @@ def short(campaign: Campaign) -> pandas.DataFrame:
     table = campaign.ensembles['shortlist']
     more = campaign.table.loc[table['row'], [
         'file_number', 'record', 'e_total', *(
-            c for c in ('class', 'plane_angle', 'vertical', 'overlap',
+            c for c in ('classification', 'plane_angle', 'vertical', 'overlap',
                         'twist', 'slip') if c in campaign.table)]]
     more = more.rename(columns={'record': 'conformer_id',
                                 'e_total': 'e_total_eV'})
@@ -91,9 +93,7 @@ def lines_of(table: pandas.DataFrame) -> Iterable[list[str]]:
 
 def text_of(value: Any) -> str:
     """Return a value as a field: nine digits, empty where not finite."""
-    if isinstance(value, float):
-        return format(value, '.9g') if np.isfinite(value) else ''
-    return str(value)
+    return _number(value) if isinstance(value, float) else str(value)
 
 
 def write_csv(

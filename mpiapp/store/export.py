@@ -11,10 +11,13 @@ import numpy as np
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.errors import InputError
 from mpiapp.records import Floats, Ints, Status, Structure
+from mpiapp.store import descriptor_table
 from mpiapp.store.ensemble_csv import (
     record_columns, text_of, write_csv, write_ensembles
 )
 from mpiapp.store.files import replacing
+from mpiapp.store.formats import flag as _flag
+from mpiapp.store.formats import number as _number
 from mpiapp.store.reader import Campaign, load
 from mpiapp.structures import write_sdf_record
 from mpiapp.units import KCAL_PER_EV
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 HAS_RESULT = (Status.CONVERGED, Status.UNCONVERGED)
 
 #: what the tables show besides the columns of the result file
-ADDED = frozenset({'row', 'method', 'file', 'rel_energy'})
+ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
+    | descriptor_table.ADDED
 
 #: records that are held at a time
 SPAN = 2000
@@ -36,19 +40,8 @@ SPAN = 2000
 Record = Mapping[str, Any]
 
 
-def _number(form: str) -> Callable[[Any], str]:
-    """Return a formatter; what is not finite becomes an empty field."""
-    def formatted(value: Any) -> str:
-        return format(value, form) if np.isfinite(value) else ''
-    return formatted
-
-
 def _kcal(value: float) -> str:
     return _number('.6f')(value * KCAL_PER_EV)
-
-
-def _flag(value: Any) -> str:
-    return str(bool(value))
 
 
 def _known(value: int) -> str:
@@ -72,6 +65,7 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('conformer_id', 'record', str),
     ('moe_energy_kcal', 'moe_energy_kcal', _number('.10g')),
     ('mace_energy_kcal', 'e_total', _kcal),
+    *descriptor_table.ORIGINAL,
     ('method', 'method', str),
     ('file', 'file', str),
     ('file_number', 'file_number', str),
@@ -93,6 +87,7 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('e_total_eV', 'e_total', _number('.8f')),
     ('e_model_minus_e0_eV', 'e_model_minus_e0', _number('.8f')),
     ('rel_energy_kcal', 'rel_energy', _kcal),
+    *descriptor_table.OURS,
 )
 
 SUMMARY = (
@@ -164,6 +159,7 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         file=[files[n] if 0 <= n < len(files) else ''
               for n in table['file_number']],
         rel_energy=energy - energy.groupby(table['name']).transform('min'))
+    table = descriptor_table.with_shown(table, campaign.meta)
     return table[table['status'] != Status.SKIPPED]
 
 
@@ -269,4 +265,6 @@ def final_tags(record: Record) -> dict[str, str]:
         'mpiapp_rmsd_A': _number('.6f')(record['rmsd_start_final']),
         'mpiapp_steps': str(record['steps']),
         'mpiapp_fmax_eV_A': _number('.6g')(record['fmax_final']),
+        'mpiapp_classification': record['shown_class'],
+        'mpiapp_chromophores': record['best_names'],
     }

@@ -19,7 +19,8 @@ from mpiapp.store.metadata import write_dataset, write_metadata
 from mpiapp.store.packing import little, schema_json
 
 FORMAT = 'mpiapp campaign'
-VERSION = 1
+#: 2: descriptors, bonds, formal charges
+VERSION = 2
 #: what netCDF calls a dimension without values
 NO_VALUES = 'This is a netCDF dimension but not a netCDF variable.%10d'
 

@@ -114,6 +114,9 @@ class RowPacker:
             (self.axes.index(c.ragged), c.name, little(c), tuple(c.shape),
              little(c).itemsize * int(np.prod(c.shape)))
             for c in schema.ragged]
+        self._fills = {
+            c.name: np.full(c.shape, c.fill, little(c)).tobytes()
+            for c in schema.ragged}
         self.head = self._struct.size + self._lengths.size
         bytes_by_axis = [0] * len(self.axes)
         for axis, _, _, _, size in self._ragged:
@@ -142,23 +145,27 @@ class RowPacker:
     def _pack_ragged(
         self, values: Mapping[str, Any],
     ) -> tuple[list[int], list[bytes]]:
+        given = {
+            name: np.asarray(values[name], dtype)
+            for _, name, dtype, _, _ in self._ragged if name in values}
         lengths = [-1] * len(self.axes)
-        arrays = []
-        for axis, name, dtype, shape, _ in self._ragged:
-            if name not in values:
-                n, data = 0, b''
-            else:
-                array = np.asarray(values[name], dtype)
-                n, data = len(array), array.tobytes()
-                if array.shape[1:] != shape and n:
-                    raise ValueError(f'column {name}: an entry has shape '
-                                     f'{array.shape[1:]}, not {shape}')
+        for axis, name, _, shape, _ in self._ragged:
+            if name not in given:
+                continue
+            n = len(given[name])
+            if given[name].shape[1:] != shape and n:
+                raise ValueError(f'column {name}: an entry has shape '
+                                 f'{given[name].shape[1:]}, not {shape}')
             if lengths[axis] not in (-1, n):
                 raise ValueError(
                     f'column {name}: {n} entries, but other columns of axis '
                     f'{self.axes[axis]} have {lengths[axis]}')
             lengths[axis] = n
-            arrays.append(data)
+        lengths = [max(n, 0) for n in lengths]
+        arrays = [
+            given[name].tobytes() if name in given
+            else self._fills[name] * lengths[axis]
+            for axis, name, _, _, _ in self._ragged]
         return lengths, arrays
 
     def _careful(self, fixed: Sequence[Any]) -> list[Any]:

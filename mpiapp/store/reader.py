@@ -221,9 +221,9 @@ def load_unsealed(path: Path) -> Campaign:
         if name != FORMAT:
             raise InputError(f'{path} is not a campaign file of mpiapp')
         version = file.attrs['format_version']
-        if version != VERSION:
+        if not 1 <= version <= VERSION:
             raise InputError(f'{path} has format version {version}; this '
-                             f'program reads version {VERSION}')
+                             f'program reads versions 1 to {VERSION}')
         return _opened(path, file, '')
 
 

@@ -12,7 +12,7 @@ from mpiapp.records import Column, Floats
 from mpiapp.store.ensembles import RECORDS, Table
 from mpiapp.units import KCAL_PER_EV
 from mpiapp.workers.molecule import (
-    CHANGE, COMPAT, OURS, SPREAD, EnsembleSettings, Told, weight_name
+    CHANGE, COMPAT, ORIGINAL, OURS, SPREAD, EnsembleSettings, Told, weight_name
 )
 
 #: (name, dtype, unit, description) of what identifies a molecule
@@ -84,9 +84,9 @@ def compat_columns(descriptors: Sequence[Column]) -> list[Column]:
     """Return the columns of the original's table."""
     return [Column('boltz_excimer_fraction', 'compat', 'f8', '1',
                    'weight of strong and weak conformers')] + [
-        Column(f'{c.name.removeprefix(COMPAT)}_boltz', 'compat', 'f8',
-               c.unit, f'weighted mean: {c.description}')
-        for c in descriptors]
+        Column(ORIGINAL[c.name], 'compat', 'f8', c.unit,
+               f'weighted mean: {c.description}')
+        for c in descriptors if c.name in ORIGINAL]
 
 
 def feature_columns(descriptors: Sequence[Column]) -> list[Column]:

@@ -34,9 +34,19 @@ from mpiapp.workers.molecule import (
 log = logging.getLogger('mpiapp')
 
 DESCRIPTORS = 'descriptors'
-CLASS = 'class'
+CLASS = 'classification'
+DARK = 'dark'
+#: by which columns a conformer is judged in either mode
+JUDGED = {
+    'full': {'plane_angle': 'plane_angle', 'vertical': 'vertical',
+             'overlap': 'overlap_gated'},
+    'compat': {'plane_angle': 'compat_plane_angle',
+               'vertical': 'compat_distance', 'overlap': 'compat_overlap'},
+}
 #: of columns that tell of the geometry before relaxation
 START = '_start'
+#: of columns with angles that go round: a plain mean of them means nothing
+ROUND = ('bridge', 'dihedral')
 
 
 def settings_from(options: Mapping[str, Any]) -> EnsembleSettings:
@@ -113,8 +123,9 @@ def described(
 def descriptor_columns(schema: Schema) -> list[Column]:
     """Return the columns that are averaged: numbers after relaxation."""
     return [c for c in schema.fixed if c.group == DESCRIPTORS
-            and np.dtype(c.dtype).kind in 'fiub' and not c.shape
-            and not c.name.endswith(START)]
+            and np.dtype(c.dtype).kind == 'f' and not c.shape
+            and not c.name.endswith(START)
+            and not any(word in c.name for word in ROUND)]
 
 
 class CampaignData:
@@ -130,9 +141,17 @@ class CampaignData:
         self.status = table['status'].to_numpy()
         self.n_atoms = table['n_atoms'].to_numpy()
         self.energies = table['e_total'].to_numpy(np.float64)
-        # whole numbers have no NaN: what is below 0 is missing
-        self.values = {c.name: _numbers(table[c.name].to_numpy())
+        self.values = {c.name: table[c.name].to_numpy(np.float64)
                        for c in self.descriptors}
+        mode = settings.descriptors
+        self.judged = {
+            name: self.values[column] for name, column in JUDGED[mode].items()
+            if column in self.values}
+        self.prefix = COMPAT if mode == 'compat' else ''
+        dark = table[self.prefix + DARK].to_numpy(np.float64) \
+            if self.prefix + DARK in table else np.full(len(table), np.nan)
+        # whole numbers have no NaN: what is below 0 is missing
+        self.dark = np.where(dark < 0, np.nan, dark)
 
     def groups(self) -> list[Ints]:
         """Return the rows of each group, the longest work first."""
@@ -207,11 +226,11 @@ class CampaignData:
 
         At the start: what bonds the final geometry has was checked there.
         """
-        stored: list[NDArray[Any]] = [np.empty((0, 3))] * len(rows)
+        stored: list[NDArray[Any]] = [np.empty((0, 2))] * len(rows)
         if any(c.name == 'bonds' for c in self.campaign.schema.ragged):
             stored = read('bonds', rows)
         start = read('x_start', rows)
-        return [b[:, :2] if len(b) else bond_list(z, x)
+        return [b if len(b) else bond_list(z, x)
                 for b, z, x in zip(stored, numbers, start, strict=True)]
 
     def conformers(
@@ -223,7 +242,9 @@ class CampaignData:
         return Conformers(
             rows, self.status[rows], self.energies[rows],
             {name: values[rows] for name, values in self.values.items()},
-            self.words(CLASS, rows), self.words(COMPAT + CLASS, rows),
+            self.words(self.prefix + CLASS, rows),
+            self.words(COMPAT + CLASS, rows), self.dark[rows],
+            {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
             self.identity(rows, formula), skeletons or {}, positions or {})
 
@@ -249,14 +270,6 @@ class CampaignData:
         return Told(line, [
             {**line, 'temperature': t} for t in self.settings.temperatures],
             [], line, rows, {}, Candidates(rows[:0], np.empty(0)), {})
-
-
-def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a column as float64; -1 of a whole number is NaN."""
-    found = values.astype(np.float64)
-    if values.dtype.kind in 'iu':
-        found[values < 0] = np.nan
-    return found
 
 
 def formula(numbers: NDArray[Any]) -> str:

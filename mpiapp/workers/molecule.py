@@ -33,6 +33,15 @@ OURS = ('rel_energy', 'frac_strong', 'frac_weak', 'frac_excimer',
 SPREAD, CHANGE = '_spread', '_change'
 #: prefix of the columns that are defined as in the original tables
 COMPAT = 'compat_'
+#: those of its Boltzmann table: our column, its name
+ORIGINAL = {
+    'compat_plane_angle': 'plane_angle_deg_boltz',
+    'compat_distance': 'interplane_distance_A_boltz',
+    'compat_overlap': 'pi_overlap_pct_boltz',
+    'compat_centroid': 'centroid_distance_A_boltz',
+    'compat_slip': 'slip_stack_displacement_A_boltz',
+    'compat_excimer_score': 'boltz_excimer_score',
+}
 #: fewer conformers had no line in the original's table
 LEAST_COMPAT = 2
 
@@ -44,7 +53,7 @@ class EnsembleSettings:
     """What decides the tables of the ensembles.
 
     `temperatures` K; `dedupe_energy` and `energy_window` kcal/mol,
-    `dedupe_rmsd` A.
+    `dedupe_rmsd` A; `descriptors` (full or compat) decide classes.
     """
 
     temperatures: tuple[float, ...] = (200.0, 298.0, 350.0, 400.0)
@@ -56,6 +65,7 @@ class EnsembleSettings:
     include_unconverged: bool = False
     group_by: str = 'name'
     shortlist: int = 96
+    descriptors: str = 'full'
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,10 @@ class Conformers:
     """The records of one molecule, [n] each, in the order of their rows.
 
     `columns` are the descriptors by name, those of the original with the
-    prefix `compat_`; `skeletons` and `positions` (of their atoms, A) are
-    those of the records whose `index` they have.
+    prefix `compat_`; `classes`, `dark` (0, 1 or NaN) and `judged`
+    (plane_angle, vertical, overlap) are those that decide.  `skeletons` and
+    `positions` (of their atoms, A) are by the index of the record; one that
+    lacks them has no final geometry.
     """
 
     rows: Ints
@@ -73,6 +85,8 @@ class Conformers:
     columns: Mapping[str, Floats]
     classes: Sequence[str]
     compat_classes: Sequence[str]
+    dark: Floats
+    judged: Mapping[str, Floats]
     cip: Sequence[str]
     identity: Line
     skeletons: Mapping[int, Skeleton] = field(default_factory=dict)
@@ -117,9 +131,11 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
     classes = [c.classes[i] for i in unique]
     rel_energy = (energies - energies.min(initial=np.inf)) * KCAL_PER_EV
     own = {n: v for n, v in columns.items() if not n.startswith(COMPAT)}
+    dark = c.dark[unique]
+    judged = {name: values[unique] for name, values in c.judged.items()}
     names = [*OURS, *own]
     values = np.column_stack([
-        rel_energy, indicators(classes, own.get('dark')), *own.values()])
+        rel_energy, indicators(classes, dark), *own.values()])
     identity = {**c.identity, 'note': '; '.join(notes)}
     seed = seed_of(identity['name'], identity['charge'],
                    identity['formula'])
@@ -134,9 +150,9 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
         {**identity, **counts, **_counts(c, used, clusters),
          'e_min': energies.min(initial=np.inf) if len(unique) else np.nan},
         boltzmann, _compat(c, s), {
-            **identity, **counts, **_features(own, classes)},
+            **identity, **counts, **_features(own, judged, classes, dark)},
         c.rows, _records(c, used, clusters, degeneracies, s),
-        candidates(c.rows[unique], own, classes, weight, rel_energy),
+        candidates(c.rows[unique], judged, classes, weight, rel_energy),
         dict(zip(c.rows[unique].tolist(), weight.tolist(), strict=True)))
 
 
@@ -227,7 +243,7 @@ def _compat(c: Conformers, s: EnsembleSettings) -> list[Line]:
         c.status, [Status.CONVERGED, Status.UNCONVERGED]))
     if len(some) < LEAST_COMPAT:
         return []
-    names = [n for n in c.columns if n.startswith(COMPAT)]
+    names = [name for name in ORIGINAL if name in c.columns]
     excimer = indicators(
         [c.compat_classes[i] for i in some.tolist()], None)[:, 2]
     values = np.column_stack([excimer, *(c.columns[n][some] for n in names)])
@@ -237,14 +253,17 @@ def _compat(c: Conformers, s: EnsembleSettings) -> list[Line]:
         lines.append({
             **c.identity, 'temperature': t, 'n': len(some),
             'boltz_excimer_fraction': float(means[0]),
-            **{f'{name.removeprefix(COMPAT)}_boltz': float(mean)
+            **{ORIGINAL[name]: float(mean)
                for name, mean in zip(names, means[1:], strict=True)}})
     return lines
 
 
-def _features(columns: Mapping[str, Floats], classes: Sequence[str]) -> Line:
-    found: Line = dict(zip(
-        FRACTIONS, fractions(columns, classes), strict=True))
+def _features(
+    columns: Mapping[str, Floats], judged: Mapping[str, Floats],
+    classes: Sequence[str], dark: Floats,
+) -> Line:
+    found: Line = dict(zip(FRACTIONS, fractions(
+        {**judged, 'dark': dark}, classes), strict=True))
     for name, values in columns.items():
         found |= {f'{name}_{word}': value for word, value in zip(
             STATISTICS, statistics(values), strict=True)}

@@ -13,12 +13,17 @@ import numpy as np
 
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.checks import check_elements, check_structure
+from mpiapp.chemistry.descriptors import connectivity, stored_structure
 from mpiapp.chemistry.geometry import centred
 from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
 from mpiapp.potentials.base import Potential
 from mpiapp.records import IDENTITY, Row, Structure
 from mpiapp.store.reader import Campaign
 from mpiapp.structures import Collection
+
+#: what a result file holds of each atom and bond
+STORED = ('numbers', 'x_start', 'x_final', 'formal_charges', 'bonds',
+          'bond_orders')
 
 
 class Records(Protocol):
@@ -72,6 +77,7 @@ class FileRecords:
         structure = replace(structure,
                             positions=centred(structure.positions))
         row.update(start_geometry(structure))
+        row.update(connectivity(structure))
         row.update(charge=structure.charge,
                    charge_ignored=int(prepared.charge_ignored),
                    n_added_hydrogens=prepared.n_added_hydrogens)
@@ -93,12 +99,12 @@ class StageRecords:
         known = self.campaign.table.loc[number]
         row.update({column.name: known[column.name] for column in IDENTITY})
         row.update(moe_energy_kcal=known['moe_energy_kcal'])
-        structure = Structure(
-            number, int(known['file_number']), int(known['record']),
-            self.campaign.ragged('numbers', number).astype(np.int32),
-            self.campaign.positions(number), int(known['charge']),
-            title=known['name'])
+        stored = {**known, **{name: self.campaign.ragged(name, number)
+                              for name in STORED}}
+        structure = replace(stored_structure(stored), row=number,
+                            positions=stored['x_final'])
         row.update(start_geometry(structure))
+        row.update(connectivity(structure))
         check_elements(structure, potential.elements, potential.name)
         row.update(charge_ignored=int(
             structure.charge != 0 and not potential.accepts_charge))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpiapp.chemistry.descriptors import DescriptorSettings, descriptor_columns
 from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
@@ -57,6 +58,7 @@ class RelaxSettings:
     record_timeout: float | None = None
     slots: int = 1
     single_point: bool = False
+    descriptors: DescriptorSettings = DescriptorSettings()
 
 
 @dataclass
@@ -191,6 +193,7 @@ class RelaxWorker:
                     status=int(Status.FAILED), reason='internal_error',
                     message=traceback.format_exception_only(
                         error)[-1].strip())
+        row.update(self.describe(job, end.positions))
         return Finished(end.key, row, end.atom_steps, end.seconds)
 
     def judge(self, job: Job, end: Relaxed) -> None:
@@ -214,6 +217,13 @@ class RelaxWorker:
         if fault:
             job.row.update(status=int(Status.BROKEN), reason=reason,
                            message=fault)
+
+    def describe(self, job: Job, positions: Floats) -> Row:
+        """Return the descriptors; those of an invalid result stay empty."""
+        invalid = job.row['status'] in (Status.FAILED, Status.BROKEN)
+        return descriptor_columns(
+            job.structure, job.structure.positions,
+            None if invalid else positions, self.settings.descriptors)
 
     def finish(self, structure: Structure, positions: Floats) -> Row:
         """Evaluate start and final geometry with the float64 model.

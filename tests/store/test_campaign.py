@@ -134,7 +134,7 @@ def test_rounds_of_any_size_give_the_same_content(
 def test_the_plan_covers_all_rows_and_keeps_to_the_limit() -> None:
     packer, n = RowPacker(RELAX), 200
     rng = np.random.default_rng(1)
-    lengths = rng.integers(2, 240, (n, 1))
+    lengths = rng.integers(2, 240, (n, len(packer.axes)))
     sizes = bytes_by_bin(packer, np.arange(n), lengths, n)
     limit = 100_000
     for n_writers in (1, 3, 8):
@@ -149,7 +149,8 @@ def test_the_plan_covers_all_rows_and_keeps_to_the_limit() -> None:
 
 def test_bins_of_many_rows_stay_aligned() -> None:
     packer, n = RowPacker(RELAX), 1003
-    sizes = bytes_by_bin(packer, np.arange(n), np.ones((n, 1), int), n, 10)
+    ones = np.ones((n, len(packer.axes)), int)
+    sizes = bytes_by_bin(packer, np.arange(n), ones, n, 10)
     assert len(sizes) == 10
     plan = plan_rounds(sizes, sizes, n, 101, 2, int(sizes.max() * 1.5))
     assert plan[0][0] == 0 and plan[-1][-1] == n
