@@ -234,7 +234,7 @@ def remember(
     """Return the state with the pair of the last step, if it is sound."""
     base = state.base
     assert base is not None
-    s = base.place.to(new.place.x)
+    s = base.place.to_place(new.place)
     y = new.pull - base.pull
     curvature = float(np.dot(s, y))
     of_model = float(np.dot(s, base.place.weigh(s)))
