@@ -39,7 +39,7 @@ STUDENT = ('note: the bundled model is for trials, not for science: it does '
            'not rank conformers (data/models/README.md)')
 
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Options(Computing):
         'moe_mace_reopt', 'prefix of all result files; may hold a folder',
         group='output')
     optimizer: str = option(
-        'lbfgs', f'optimiser: {", ".join(optimizers())}',
+        'internal', 'optimiser: internal (internal coordinates, model '
+        'Hessian), lbfgs or ase-lbfgs (the steps of ASE), fire',
         group='relaxation', choices=tuple(optimizers()))
     fmax: float = option(0.005, 'largest force of a relaxed atom [eV/A]',
                          group='relaxation', check=positive)
@@ -233,7 +234,8 @@ def prepare(options: Options) -> Prepared:
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
         RELAX, result, collection.n_atoms,
-        cost_model(options.calculator, options.max_steps),
+        cost_model(options.calculator, options.max_steps,
+                   options.optimizer),
         window(options, len(collection)), settings_of(options, chosen),
         [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
          for f in collection.files],

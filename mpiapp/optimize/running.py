@@ -105,10 +105,11 @@ def verdict(
 def ended(molecule: Running, outcome: str, message: str) -> Relaxed:
     """Return the result of a molecule that goes on no more."""
     point = molecule.point
+    remark = getattr(molecule.state, 'remark', '')
     return Relaxed(
         key=molecule.task.key,
         outcome=outcome,
-        message=message,
+        message='; '.join(filter(None, [message, remark])),
         e_start=molecule.e_start,
         e_final=point.energy,
         e_model_minus_e0=point.e_model_minus_e0,

@@ -50,7 +50,7 @@ MOST_AT_ONCE = 64
 class RelaxSettings:
     """What decides the result of a relaxation besides the potential."""
 
-    optimizer: str = 'lbfgs'
+    optimizer: str = 'internal'
     fmax: float = 0.005
     max_steps: int = 500
     record_timeout: float | None = None
