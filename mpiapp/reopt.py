@@ -27,7 +27,7 @@ from mpiapp.program import (
 
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
-    from mpiapp.potentials.base import Potential, PotentialOptions
+    from mpiapp.potentials.base import PotentialOptions
     from mpiapp.store.reader import Campaign
     from mpiapp.structures import Collection
     from mpiapp.workers.relax import RelaxWorker
@@ -77,6 +77,12 @@ class Options(Computing):
                          group='relaxation', check=positive)
     max_steps: int = option(500, 'optimiser steps of a record at most',
                             group='relaxation', check=positive)
+    two_stage: bool = option(
+        False, 'MACE: relax in float32 first, then in float64 to the end',
+        group='relaxation')
+    two_stage_fmax: float = option(
+        0.02, 'largest force [eV/A] that ends the first of two stages',
+        group='relaxation', check=positive)
     batch: int = option(
         1, 'molecules a rank relaxes together', group='relaxation',
         check=positive)
@@ -122,12 +128,31 @@ def settle(options: Options) -> Options:
                          f'--start-index {options.start_index}')
     check_shared(options)
     check_method(options)
+    check_stages(options)
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
     return replace(
         options, output_dir=output_folder(options), model=model,
         backend=default_backend(options))
+
+
+def check_stages(options: Options) -> None:
+    """Check that two stages are possible where they are asked for.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if not options.two_stage:
+        return
+    if options.calculator != 'mace' or options.mace_dtype != 'float64':
+        raise InputError('--two-stage relaxes with MACE in float32, then in '
+                         'float64: not with --calculator '
+                         f'{options.calculator} --mace-dtype '
+                         f'{options.mace_dtype}')
+    if options.two_stage_fmax <= options.fmax:
+        raise InputError(f'--two-stage-fmax {options.two_stage_fmax:g} must '
+                         f'exceed --fmax {options.fmax:g}')
 
 
 def run(world: World, options: Options) -> int:
@@ -151,7 +176,7 @@ def run(world: World, options: Options) -> int:
     assert prepared is not None
     with agree(comm, 'loading the potential'):
         worker = make_worker(options, prepared)
-    prepared = describe(options, prepared, worker.potential)
+    prepared = describe(options, prepared, worker)
     if options.dry_run:
         from mpiapp.workers.preview import preview
         with agree(comm, 'previewing the run'):
@@ -291,6 +316,8 @@ def settings_of(
     settings = {name: getattr(options, name) for name in names}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
+    settings['two_stage_fmax'] = (
+        options.two_stage_fmax if options.two_stage else None)
     if chosen.model_path:
         settings['model_sha256'] = file_sha256(chosen.model_path)
     if options.smiles_csv:
@@ -305,14 +332,19 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     settings = RelaxSettings(
         options.optimizer, options.fmax, options.max_steps,
         options.record_timeout, options.charge_policy,
-        options.allow_mismatch, options.batch)
-    potential = build(prepared.chosen, guard_sample(prepared.collection))
+        options.allow_mismatch, options.batch, options.two_stage_fmax)
+    sample = guard_sample(prepared.collection)
+    potential = build(prepared.chosen, sample)
+    rough = None
+    if options.two_stage:
+        from mpiapp.potentials.mace.first_stage import build_first
+        rough = build_first(prepared.chosen, potential, sample)
     return RelaxWorker(settings, prepared.collection, potential,
-                       prepared.table, stems_of(prepared.collection))
+                       prepared.table, stems_of(prepared.collection), rough)
 
 
 def describe(
-    options: Options, prepared: Prepared, potential: Potential,
+    options: Options, prepared: Prepared, worker: RelaxWorker,
 ) -> Prepared:
     """Add what is stored with the results, and the empty rows."""
     from mpiapp.store.provenance import package_versions
@@ -323,9 +355,12 @@ def describe(
         'program': 'reopt', 'options': result_options(options),
         'settings': prepared.plan.settings,
         'inputs': prepared.plan.inputs,
-        'potential': potential.describe(), 'packages': package_versions(),
+        'potential': worker.potential.describe(),
+        'packages': package_versions(),
         'optimizer': options.optimizer,
     }
+    if worker.rough is not None:
+        meta['first_stage'] = worker.rough.describe()
 
     def blank(row: int) -> dict[str, Any]:
         file_number, record = locate(row)

@@ -20,7 +20,7 @@ from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
-from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
+from mpiapp.optimize.driver import Limits, Paused, Relaxed, Rough, Task, relax
 from mpiapp.optimize.registry import optimizer as make_optimizer
 from mpiapp.optimize.running import begin as resume
 from mpiapp.potentials.base import Potential
@@ -48,7 +48,10 @@ MOST_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class RelaxSettings:
-    """What decides the result of a relaxation besides the potential."""
+    """What decides the result of a relaxation besides the potential.
+
+    `rough_fmax` [eV/A] ends the first stage where there are two.
+    """
 
     optimizer: str = 'internal'
     fmax: float = 0.005
@@ -57,6 +60,7 @@ class RelaxSettings:
     charge_policy: str = 'refuse'
     allow_mismatch: bool = False
     slots: int = 1
+    rough_fmax: float = 0.02
 
 
 @dataclass
@@ -74,18 +78,21 @@ class RelaxWorker:
 
     `collection` holds the input, `table` names molecules where one was
     given, `stems` [n_files] are the file names that stand in elsewhere.
+    With a `rough` potential relaxations have two stages, of which it is the
+    first.
     """
 
     def __init__(
         self, settings: RelaxSettings, collection: Collection,
         potential: Potential, table: MoleculeTable | None,
-        stems: Sequence[str],
+        stems: Sequence[str], rough: Potential | None = None,
     ) -> None:
         self.settings = settings
         self.collection = collection
         self.potential = potential
         self.table = table
         self.stems = stems
+        self.rough = rough
         self.optimizer = make_optimizer(settings.optimizer)
         self.jobs: dict[int, Job] = {}
         self.ready: list[Finished] = []
@@ -94,10 +101,13 @@ class RelaxWorker:
         """Yield a `Finished` for each record, `Suspended` at a stop."""
         s = self.settings
         limits = Limits(s.fmax, s.max_steps, s.record_timeout)
+        rough = None if self.rough is None else Rough(
+            self.rough.evaluate, s.rough_fmax)
         while True:
             ends = relax(
                 lambda n: self.take(stream, n), self.potential.evaluate,
-                self.optimizer, limits, s.slots, stream.stopping)
+                self.optimizer, limits, s.slots, stream.stopping,
+                rough=rough)
             for end in ends:
                 yield from self.hand_over()
                 yield self.close(end)
@@ -210,7 +220,10 @@ class RelaxWorker:
             reason='' if end.outcome == 'converged' else end.outcome,
             steps=end.steps, fmax_final=end.fmax, seconds=end.seconds,
             e_start=end.e_start, e_total=end.e_final,
-            e_model_minus_e0=end.e_model_minus_e0)
+            e_model_minus_e0=end.e_model_minus_e0,
+            evaluations_float32=end.rough_evaluations,
+            float32_energy_error=end.rough_energy_error,
+            float32_force_error=end.rough_force_error)
         if STATUS_OF[end.outcome] != Status.FAILED:
             try:
                 self.judge(job, end)
@@ -229,6 +242,8 @@ class RelaxWorker:
             rmsd_start_final=superposed_rmsd(start, end.positions))
         if self.potential.finisher is not None:
             job.row.update(self.finish(job.structure, end.positions))
+        elif end.rough_evaluations:
+            job.row.update(self.start_energy(job.structure))
         if job.row['status'] == Status.FAILED:
             return
         if job.stereo is None or end.outcome == 'exploded':
@@ -243,6 +258,12 @@ class RelaxWorker:
             job.row.update(status=int(Status.BROKEN), reason=reason,
                            message=fault)
 
+    def start_energy(self, structure: Structure) -> Row:
+        """Evaluate the start, which only the rough potential has seen."""
+        found = self.potential.evaluate(single(
+            structure, structure.positions))
+        return {'e_start': float(found.energies[0])}
+
     def finish(self, structure: Structure, positions: Floats) -> Row:
         """Evaluate start and final geometry with the float64 model.
 
@@ -250,9 +271,7 @@ class RelaxWorker:
         """
         assert self.potential.finisher is not None
         energies = [
-            self.potential.finisher.evaluate(Batch.join(
-                [(structure.numbers, x, structure.charge,
-                  structure.unpaired)]))
+            self.potential.finisher.evaluate(single(structure, x))
             for x in (structure.positions, positions)]
         for result in energies:
             if result.failures:
@@ -264,6 +283,12 @@ class RelaxWorker:
             'e_total': float(energies[1].energies[0]),
             'e_model_minus_e0': float(energies[1].e_model_minus_e0[0]),
         }
+
+
+def single(structure: Structure, positions: Floats) -> Batch:
+    """Return a structure at positions [n_atoms, 3] A as a batch of one."""
+    return Batch.join([(structure.numbers, positions, structure.charge,
+                        structure.unpaired)])
 
 
 def start_geometry(structure: Structure) -> Row:
