@@ -30,7 +30,7 @@ from mpiapp.program import (
 
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome, Plan
-    from mpiapp.potentials.base import Potential, PotentialOptions
+    from mpiapp.potentials.base import PotentialOptions
     from mpiapp.records import Structure
     from mpiapp.refinement import StageRun
     from mpiapp.store.reader import Campaign
@@ -91,12 +91,19 @@ class Options(Computing, Ensembles):
         'moe_mace_reopt', 'prefix of all result files; may hold a folder',
         group='output')
     optimizer: str = option(
-        'lbfgs', f'optimiser: {", ".join(optimizers())}',
+        'internal', 'optimiser: internal (internal coordinates, model '
+        'Hessian), lbfgs or ase-lbfgs (the steps of ASE), fire',
         group='relaxation', choices=tuple(optimizers()))
     fmax: float = option(0.005, 'largest force of a relaxed atom [eV/A]',
                          group='relaxation', check=positive)
     max_steps: int = option(500, 'optimiser steps of a record at most',
                             group='relaxation', check=positive)
+    two_stage: bool = option(
+        False, 'MACE: relax in float32 first, then in float64 to the end',
+        group='relaxation')
+    two_stage_fmax: float = option(
+        0.02, 'largest force [eV/A] that ends the first of two stages',
+        group='relaxation', check=positive)
     refine: tuple[str, ...] = option(
         (), 'stages that follow, each SELECTION[:AMOUNT][:KEY=VALUE,...], '
         'as shortlist:model=medium or top:5:calculator=gfn2 '
@@ -146,6 +153,7 @@ def settle(options: Options) -> Options:
                          f'--start-index {options.start_index}')
     check_shared(options)
     check_method(options)
+    check_stages(options)
     if options.analyse:
         options = replace(options, output_dir=output_folder(options))
         check_options(options)
@@ -157,6 +165,24 @@ def settle(options: Options) -> Options:
     return replace(
         options, output_dir=output_folder(options), model=model,
         backend=default_backend(options))
+
+
+def check_stages(options: Options) -> None:
+    """Check that two stages are possible where they are asked for.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if not options.two_stage:
+        return
+    if options.calculator != 'mace' or options.mace_dtype != 'float64':
+        raise InputError('--two-stage relaxes with MACE in float32, then in '
+                         'float64: not with --calculator '
+                         f'{options.calculator} --mace-dtype '
+                         f'{options.mace_dtype}')
+    if options.two_stage_fmax <= options.fmax:
+        raise InputError(f'--two-stage-fmax {options.two_stage_fmax:g} must '
+                         f'exceed --fmax {options.fmax:g}')
 
 
 def run(world: World, options: Options) -> int:
@@ -182,7 +208,7 @@ def run(world: World, options: Options) -> int:
     assert prepared is not None
     with agree(comm, 'loading the potential'):
         worker = make_worker(options, prepared)
-    prepared = describe(options, prepared, worker.potential)
+    prepared = describe(options, prepared, worker)
     if options.dry_run:
         from mpiapp.workers.preview import preview
         with agree(comm, 'previewing the run'):
@@ -300,7 +326,8 @@ def prepare(options: Options) -> Prepared:
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
         RELAX, result, collection.n_atoms,
-        cost_model(options.calculator, options.max_steps),
+        cost_model(options.calculator, options.max_steps,
+                   options.optimizer),
         window(options, len(collection)), settings_of(options, chosen),
         [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
          for f in collection.files],
@@ -333,7 +360,7 @@ def stage_options(options: Options, stage: Stage) -> Options:
         changed = replace(
             changed, model='', model_path='', backend='', solvent='',
             mace_dtype='float64')
-    changed = checked(replace(changed, **stage.changes))
+    changed = checked(replace(changed, two_stage=False, **stage.changes))
     try:
         check_method(changed)
     except InputError as error:
@@ -418,6 +445,8 @@ def settings_of(
     settings = {name: getattr(options, name) for name in names}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
+    settings['two_stage_fmax'] = (
+        options.two_stage_fmax if options.two_stage else None)
     if chosen.model_path:
         settings['model_sha256'] = file_sha256(chosen.model_path)
     if options.smiles_csv:
@@ -435,8 +464,13 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     records = FileRecords(
         prepared.collection, prepared.table, stems_of(prepared.collection),
         options.charge_policy, options.allow_mismatch)
-    potential = build(prepared.chosen, guard_sample(prepared.collection))
-    return RelaxWorker(relax_settings(options), records, potential)
+    sample = guard_sample(prepared.collection)
+    potential = build(prepared.chosen, sample)
+    rough = None
+    if options.two_stage:
+        from mpiapp.potentials.mace.first_stage import build_first
+        rough = build_first(prepared.chosen, potential, sample)
+    return RelaxWorker(relax_settings(options), records, potential, rough)
 
 
 def relax_settings(options: Options) -> RelaxSettings:
@@ -445,13 +479,13 @@ def relax_settings(options: Options) -> RelaxSettings:
     from mpiapp.workers.relax import RelaxSettings
     return RelaxSettings(
         options.optimizer, options.fmax, options.max_steps,
-        options.record_timeout, options.batch,
+        options.record_timeout, options.batch, options.two_stage_fmax,
         descriptors=descriptor_settings(options.systems,
                                         options.compat_system))
 
 
 def describe(
-    options: Options, prepared: Prepared, potential: Potential,
+    options: Options, prepared: Prepared, worker: RelaxWorker,
 ) -> Prepared:
     """Add what is stored with the results, and the empty rows."""
     from mpiapp.chemistry.descriptors import descriptor_settings
@@ -464,11 +498,14 @@ def describe(
         'program': 'reopt', 'options': result_options(options),
         'settings': prepared.plan.settings,
         'inputs': prepared.plan.inputs,
-        'potential': potential.describe(), 'packages': package_versions(),
+        'potential': worker.potential.describe(),
+        'packages': package_versions(),
         'optimizer': options.optimizer,
         'descriptors': {'mode': options.descriptors, **descriptor_settings(
             options.systems, options.compat_system).described()},
     }
+    if worker.rough is not None:
+        meta['first_stage'] = worker.rough.describe()
 
     def blank(row: int) -> dict[str, Any]:
         file_number, record = locate(row)

@@ -35,9 +35,10 @@ def test_no_molecules_cost_nothing():
     assert CostModel().predict([]).shape == (0,)
 
 
+@pytest.mark.parametrize('optimizer', ['lbfgs', 'internal'])
 @pytest.mark.parametrize('method', [*DEFAULTS, 'unheard-of'])
-def test_every_method_has_a_model_that_grows_with_atoms(method):
-    seconds = cost_model(method, 500).predict(np.arange(1, 300))
+def test_every_method_has_a_model_that_grows_with_atoms(method, optimizer):
+    seconds = cost_model(method, 500, optimizer).predict(np.arange(1, 300))
     assert (np.diff(seconds) > 0).all()
 
 

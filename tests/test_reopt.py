@@ -143,7 +143,7 @@ def long_work(
     """Give the options of a run that takes seconds on any machine."""
     folder = tmp_path_factory.mktemp('long')
     copies = [folder / f'{number}_{path.name}'
-              for number in range(6) for path in files]
+              for number in range(3) for path in files]
     for number, copy in enumerate(copies):
         shutil.copy(files[number % len(files)], copy)
     return [*words(copies, folder, 'x'), '--fmax', '1e-9',

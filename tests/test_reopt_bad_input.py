@@ -272,3 +272,20 @@ def test_one_structure_that_fails_takes_no_other_down(
     assert table['status'].tolist() == [1, 3, 1]
     assert table['reason'][1] == 'calculator_error'
     assert table['message'][1]
+
+
+@pytest.mark.parametrize('more, fault', [
+    (['--two-stage'], '--calculator lj'),
+    (['--calculator', 'mace', '--model', 'student', '--two-stage',
+      '--mace-dtype', 'float32'], '--mace-dtype float32'),
+    (['--calculator', 'mace', '--model', 'student', '--two-stage',
+      '--two-stage-fmax', '0.005'], '--two-stage-fmax 0.005'),
+    (['--two-stage-fmax', '-1'], '--two-stage-fmax'),
+    (['--optimizer', 'newton'], '--optimizer'),
+])
+def test_stages_and_optimisers_that_do_not_exist_are_wrong_usage(
+    tmp_path: Path, more: list[str], fault: str,
+) -> None:
+    ended = reopt(write(tmp_path, ETHANE), tmp_path, *more)
+    assert ended.code == 2 and fault in ended.output
+    assert not (tmp_path / 'x.h5').exists()

@@ -15,7 +15,10 @@ Numbers = NDArray[np.integer[Any]]
 
 
 class Optimizer(Protocol[State]):
-    """Pure functions over a state that is a frozen dataclass of arrays."""
+    """Pure functions over a state that is a frozen dataclass of arrays.
+
+    A state may have a `remark` [str] for the result of the relaxation.
+    """
 
     name: ClassVar[str]
 

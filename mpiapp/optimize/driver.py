@@ -3,26 +3,37 @@
 Ended ones leave after each round and waiting ones take their places.  What
 happens to a molecule does not depend on which others run beside it, as far as
 the potential's numbers do not.
+
+With a rough potential there are two stages: it relaxes a molecule to a force
+of its own, and the fine one goes on from there with the same optimiser state.
 """
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mpiapp.optimize.base import Optimizer, step_all
-from mpiapp.optimize.evaluation import Evaluate, evaluate_all
+from mpiapp.optimize.evaluation import Answer, Evaluate, evaluate_all
 from mpiapp.optimize.running import (
-    Running, accept, begin, ended, pack, verdict
+    FINE, HANDED_OVER, ROUGH, Running, accept, begin, ended, pack, verdict
 )
 from mpiapp.optimize.tasks import NAN, Limits, Paused, Relaxed, Task
 
-__all__ = ['Limits', 'Paused', 'Relaxed', 'Task', 'relax']
+__all__ = ['Limits', 'Paused', 'Relaxed', 'Rough', 'Task', 'relax']
 
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Rough:
+    """A fast potential, good until the largest force is `fmax` [eV/A]."""
+
+    evaluate: Evaluate
+    fmax: float
 
 
 def relax(
@@ -33,6 +44,7 @@ def relax(
     slots: int,
     stopping: Callable[[], bool],
     clock: Clock = time.perf_counter,
+    rough: Rough | None = None,
 ) -> Iterator[Relaxed | Paused]:
     """Relax what `take` gives, at most `slots` molecules at a time.
 
@@ -40,7 +52,8 @@ def relax(
     room; the end is when it returns none and nothing runs.  Once
     `stopping()` is true nothing more is taken or evaluated and every running
     molecule is yielded as `Paused`.  Both are called once a round, and the
-    time between a yield and the next request counts for nothing.
+    time between a yield and the next request counts for nothing.  With
+    `rough` every molecule is relaxed by that first.
     """
     if slots < 1:
         raise ValueError(f'slots must be at least 1, found {slots}')
@@ -49,11 +62,15 @@ def relax(
     while not stopping():
         if len(running) < slots:
             tasks = take(slots - len(running))
-            running += [begin(task, optimizer) for task in tasks]
+            stage = FINE if rough is None else ROUGH
+            running += [begin(task, optimizer, stage) for task in tasks]
         if not running:
             return
-        ends, running, max_atoms = evaluate_round(
+        rest, running, max_atoms = rough_round(
+            rough, running, limits, max_atoms, clock)
+        ends, others, max_atoms = evaluate_round(
             evaluate, running, limits, max_atoms, clock)
+        running = rest + others
         yield from ends
         ends, running = step_round(optimizer, running, clock)
         yield from ends
@@ -61,11 +78,54 @@ def relax(
         yield Paused(molecule.task.key, pack(molecule, optimizer))
 
 
+def rough_round(
+    rough: Rough | None, running: list[Running], limits: Limits,
+    max_atoms: int | None, clock: Clock,
+) -> tuple[list[Running], list[Running], int | None]:
+    """Evaluate those in the rough stage; return those that stay in it.
+
+    Returns also those for the fine potential, and `max_atoms`.  Whatever
+    ends the rough stage, a failure too, the fine one has the last word.
+    """
+    first = [m for m in running if rough is not None and m.stage == ROUGH]
+    fine = [m for m in running if rough is None or m.stage != ROUGH]
+    if rough is None or not first:
+        return [], fine, max_atoms
+    answered, max_atoms = evaluated(rough.evaluate, first, max_atoms, clock)
+    limits = replace(limits, fmax=rough.fmax)
+    stay = []
+    for molecule, answer in answered:
+        if verdict(molecule, answer, limits)[0]:
+            fine.append(replace(molecule, stage=HANDED_OVER))
+        else:
+            stay.append(molecule)
+    return stay, fine, max_atoms
+
+
 def evaluate_round(
     evaluate: Evaluate, running: list[Running], limits: Limits,
     max_atoms: int | None, clock: Clock,
 ) -> tuple[list[Relaxed], list[Running], int | None]:
     """Evaluate all; return the ended, the others and the new `max_atoms`."""
+    answered, max_atoms = evaluated(evaluate, running, max_atoms, clock)
+    ends: list[Relaxed] = []
+    others: list[Running] = []
+    for molecule, answer in answered:
+        outcome, message = verdict(molecule, answer, limits)
+        if outcome:
+            ends.append(ended(molecule, outcome, message))
+        else:
+            others.append(molecule)
+    return ends, others, max_atoms
+
+
+def evaluated(
+    evaluate: Evaluate, running: list[Running], max_atoms: int | None,
+    clock: Clock,
+) -> tuple[list[tuple[Running, Answer]], int | None]:
+    """Return each molecule with its answer, and the new `max_atoms`."""
+    if not running:
+        return [], max_atoms
     began = clock()
     answers, max_atoms = evaluate_all(
         evaluate,
@@ -77,15 +137,7 @@ def evaluate_round(
         [accept(m, a) for m, a in zip(running, answers, strict=True)],
         clock() - began,
     )
-    ends: list[Relaxed] = []
-    others: list[Running] = []
-    for molecule, answer in zip(accepted, answers, strict=True):
-        outcome, message = verdict(molecule, answer, limits)
-        if outcome:
-            ends.append(ended(molecule, outcome, message))
-        else:
-            others.append(molecule)
-    return ends, others, max_atoms
+    return list(zip(accepted, answers, strict=True)), max_atoms
 
 
 def step_round(
@@ -97,7 +149,7 @@ def step_round(
         optimizer,
         [m.state for m in running],
         [m.positions for m in running],
-        [m.point.energy for m in running],
+        [m.point.energy - m.offset for m in running],
         [m.point.forces for m in running],
     )
     stepped = charge(

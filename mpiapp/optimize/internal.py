@@ -5,69 +5,35 @@ BFGS in redundant internal coordinates (Pulay and Fogarasi, J. Chem. Phys. 96
 Phys. Lett. 241 (1995) 423).  It is kept in the limited-memory form, so that a
 step costs a few products and triangular solves: the model is factored in
 Cartesian coordinates, and only where the geometry has changed.  The trust
-radius follows the energy; a step that raises it is taken back.
+radius follows the energy; a step that raises it is taken back.  Where all
+that leads nowhere the steps of `lbfgs` go on, as they would from any start.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError
 
 from mpiapp.optimize.base import Arrays, Numbers
 from mpiapp.optimize.internals.metric import Frame, Place
+from mpiapp.optimize.internals.state import (
+    Base, InternalState, Progress, arrive, forget, give_up, lose_faith, newton,
+    remember, take_back
+)
+from mpiapp.optimize.lbfgs import LBFGS
 from mpiapp.optimize.registry import require
 from mpiapp.records import Floats
 
 #: rises of the energy are noise up to this, eV, and this part of |energy|
 NOISE, RELATIVE_NOISE = 1e-5, 1e-9
-#: bends beyond [rad] and lines this bent [2 cos(angle/2)] end a frame
-LARGEST_BEND, LARGEST_LINE = np.deg2rad(176.0), 0.5
 #: largest change of a torsion in a step, radian
 LARGEST_TURN = 0.5
 #: below this trust radius, A, a rising energy is taken as it is
 SMALLEST_TRUST = 1e-3
-#: least curvature of a pair, as a part of that of the model
-LEAST_CURVATURE = 1e-4
-#: the least number with a finite inverse
-TINY = float(np.finfo(np.float64).tiny)
-#: after so many bad steps in a row the memory is to blame
-MOST_FAILURES = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Base:
-    """The geometry that the next step starts from."""
-
-    place: Place
-    pull: Floats
-    energy: float
-
-
-@dataclass(frozen=True, eq=False)
-class InternalState:
-    """`frame` was chosen at the geometry `frame_at` [n_atoms, 3] A.
-
-    `s` and `y` [n_q + 3 n_atoms] are the steps and the gradient changes,
-    oldest first, and `rho` 1 / (s.y).  `base` is None before the first
-    step; `length` [A] is the longest atomic move of the last step, `gain`
-    [eV] the change of energy that was expected of it, `failures` the number
-    of steps in a row that did much worse.
-    """
-
-    numbers: Numbers
-    frame_at: Floats
-    frame: Frame
-    s: tuple[Floats, ...]
-    y: tuple[Floats, ...]
-    rho: tuple[float, ...]
-    base: Base | None
-    trust: float
-    length: float
-    gain: float
-    failures: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +41,7 @@ class Internal:
     """`trust` and `maxstep` [A]: first and largest move of an atom."""
 
     name: ClassVar[str] = 'internal'
+    plain: ClassVar[LBFGS] = LBFGS()
 
     memory: int = 60
     trust: float = 0.25
@@ -99,6 +66,31 @@ class Internal:
         forces: Floats,
     ) -> tuple[InternalState, Floats]:
         """Take one step; see `Optimizer`."""
+        state = replace(state, progress=state.progress.after(energy, forces))
+        if state.plain is None:
+            reason = state.progress.fault()
+            try:
+                found = None if reason else self.try_step(
+                    state, positions, energy, forces)
+                if found is not None and np.isfinite(found[1]).all():
+                    return found
+            except LinAlgError as error:
+                reason = str(error)
+            state = give_up(state, reason or 'the step is not finite',
+                            self.plain.init(positions, state.numbers))
+        assert state.plain is not None
+        plain, x = self.plain.step(state.plain, positions, energy, forces)
+        return replace(state, plain=plain), x
+
+    def try_step(
+        self, state: InternalState, positions: Floats, energy: float,
+        forces: Floats,
+    ) -> tuple[InternalState, Floats]:
+        """Take one step in internal coordinates.
+
+        Raises:
+            LinAlgError: there is no model Hessian at the positions.
+        """
         state, here = arrive(state, positions)
         pull = here.decompose(-forces.ravel())
         new = Base(here, pull, energy)
@@ -122,7 +114,7 @@ class Internal:
         else:
             state = replace(state, failures=0)
         if rose and trust > SMALLEST_TRUST:
-            return replace(state, trust=state.length / 3)
+            return take_back(state)
         if poor:
             trust = max(state.length / 2, SMALLEST_TRUST)
         elif change < 0.75 * gain and state.length > 0.7 * trust:
@@ -156,7 +148,9 @@ class Internal:
     def dump(self, state: InternalState) -> Arrays:
         """Return the state as arrays; what follows from them is left out."""
         n = state.frame.coordinates.size + state.frame_at.size
-        base = state.base
+        base, plain = state.base, state.plain
+        arrays = {} if plain is None else {
+            f'plain_{k}': v for k, v in self.plain.dump(plain).items()}
         return {
             'numbers': state.numbers, 'frame_at': state.frame_at,
             's': np.array(state.s).reshape(len(state.s), n),
@@ -168,23 +162,33 @@ class Internal:
             'base_pull': np.empty(0) if base is None else base.pull,
             'base_energy': np.array(
                 np.nan if base is None else base.energy),
+            'progress': np.array(astuple(state.progress)),
+            'given_up': np.array(state.given_up), **arrays,
         }
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> InternalState:
         """Return the state of dumped arrays."""
         numbers, frame_at = arrays['numbers'], arrays['frame_at']
         frame = Frame.at(numbers, frame_at)
-        base = None
+        base = plain = None
         if len(arrays['base_at']):
             place = Place.at(frame, arrays['base_at'])
             base = Base(place, arrays['base_pull'],
                         float(arrays['base_energy']))
+        if given_up := str(arrays['given_up']):
+            plain = self.plain.load({
+                k.removeprefix('plain_'): v for k, v in arrays.items()
+                if k.startswith('plain_')})
         trust, length, gain = arrays['last_step'].tolist()
+        steps, vain, rises, frames, energy, force = arrays[
+            'progress'].tolist()
+        progress = Progress(int(steps), int(vain), int(rises), int(frames),
+                            energy, force)
         return InternalState(
             numbers, frame_at, frame,
             tuple(arrays['s']), tuple(arrays['y']),
             tuple(arrays['rho'].tolist()), base, trust, length, gain,
-            int(arrays['failures']))
+            int(arrays['failures']), progress, given_up, plain)
 
 
 build = Internal
@@ -193,69 +197,3 @@ build = Internal
 def longest_move(moves: Floats) -> float:
     """Return the length [A] of the longest of moves [n_atoms, 3] A."""
     return float(np.linalg.norm(moves, axis=1).max())
-
-
-def forget(state: InternalState) -> InternalState:
-    """Return the state without its memory."""
-    return replace(state, s=(), y=(), rho=(), failures=0)
-
-
-def lose_faith(state: InternalState) -> InternalState:
-    """Count a step that failed; after some in a row, drop the memory."""
-    if state.failures + 1 == MOST_FAILURES:
-        return forget(state)
-    return replace(state, failures=state.failures + 1)
-
-
-def arrive(
-    state: InternalState, positions: Floats,
-) -> tuple[InternalState, Place]:
-    """Return the place of the positions, frame and factor fit for it."""
-    here = Place.at(state.frame, positions)
-    if not fits(here):
-        frame = Frame.at(state.numbers, positions)
-        here = Place.at(frame, positions)
-        state = replace(forget(state), frame_at=positions, frame=frame,
-                        base=None)
-    return state, here
-
-
-def fits(place: Place) -> bool:
-    """Say whether the coordinates are safe where they are."""
-    _, bends, lines, torsions, _ = place.frame.coordinates.starts
-    straight = place.q[bends:lines].max(initial=0.0) > LARGEST_BEND
-    bent = np.abs(place.q[lines:torsions]).max(initial=0.0) > LARGEST_LINE
-    return not (straight or bent)
-
-
-def remember(
-    state: InternalState, new: Base, memory: int,
-) -> InternalState:
-    """Return the state with the pair of the last step, if it is sound."""
-    base = state.base
-    assert base is not None
-    s = base.place.to(new.place.x)
-    y = new.pull - base.pull
-    curvature = float(np.dot(s, y))
-    of_model = float(np.dot(s, base.place.weigh(s)))
-    if curvature <= max(LEAST_CURVATURE * of_model, TINY):
-        return state
-    return replace(
-        state, s=(*state.s, s)[-memory:], y=(*state.y, y)[-memory:],
-        rho=(*state.rho, 1.0 / curvature)[-memory:])
-
-
-def newton(state: InternalState) -> Floats:
-    """Return the quasi-Newton step [n_q + 3 n_atoms] from the base."""
-    assert state.base is not None
-    place = state.base.place
-    pairs = list(zip(state.s, state.y, state.rho, strict=True))
-    pull = state.base.pull.copy()
-    weights = []
-    for s, y, rho in reversed(pairs):
-        weights.append(rho * float(np.dot(s, pull)))
-        pull -= weights[-1] * y
-    step = place.forward(place.solve(place.backward(pull)))
-    for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        step += s * (weight - rho * float(np.dot(y, step)))
-    return -step

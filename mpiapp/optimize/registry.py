@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 #: parts of this folder that are no optimisers
 PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation',
                    'internals', 'registry', 'running', 'tasks'})
+#: further names: ours takes the very steps of ASE's (test_against_ase.py)
+ALIASES = {'ase-lbfgs': 'lbfgs'}
 
 
 def names() -> list[str]:
     """List the optimisers; loads none of them."""
     folder = str(Path(__file__).parent)
-    return sorted(m.name for m in iter_modules([folder])
-                  if m.name not in PARTS)
+    return sorted({m.name for m in iter_modules([folder])} - PARTS
+                  | set(ALIASES))
 
 
 def optimizer(name: str, **options: float) -> Optimizer[Any]:
@@ -33,9 +35,9 @@ def optimizer(name: str, **options: float) -> Optimizer[Any]:
     if name not in names():
         raise InputError(
             f'no optimiser {name!r}; there are: {", ".join(names())}')
-    build = import_module(f'mpiapp.optimize.{name}').build
+    module = import_module(f'mpiapp.optimize.{ALIASES.get(name, name)}')
     try:
-        return cast('Optimizer[Any]', build(**options))
+        return cast('Optimizer[Any]', module.build(**options))
     except TypeError as error:
         raise InputError(f'optimiser {name}: {error}') from error
 

@@ -19,8 +19,11 @@ from mpiapp.optimize.tasks import (
 )
 from mpiapp.records import Floats
 
+#: which potential evaluates next: the rough one, the fine one to measure the
+#: rough one where it ended, the fine one
+ROUGH, HANDED_OVER, FINE = 2, 1, 0
 #: version of the bytes of `pack`
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,8 @@ class Running:
 
     `positions` [n_atoms, 3] A are to be evaluated next; `point` is the last
     geometry whose energy and forces were finite, NaN before there is one.
+    `offset` [eV] is the fine energy less the rough one where the stage
+    changed: the optimiser sees no step there.
     """
 
     task: Task
@@ -50,6 +55,10 @@ class Running:
     steps: int = 0
     evaluations: int = 0
     seconds: float = 0.0
+    stage: int = FINE
+    rough_evaluations: int = 0
+    offset: float = 0.0
+    force_error: float = np.nan
 
     @property
     def n_atoms(self) -> int:
@@ -57,27 +66,50 @@ class Running:
         return len(self.positions)
 
 
-def begin(task: Task, optimizer: Optimizer[Any]) -> Running:
-    """Return a new or resumed molecule; ValueError for a foreign state."""
+def begin(
+    task: Task, optimizer: Optimizer[Any], stage: int = FINE,
+) -> Running:
+    """Return a new or resumed molecule; ValueError for a foreign state.
+
+    A new one begins with `stage`.
+    """
     if task.state:
         return unpack(task, optimizer)
     positions = np.array(task.positions, np.float64).reshape(-1, 3)
     nothing = Point(positions, np.nan, np.nan, np.full_like(positions, np.nan))
     state = optimizer.init(positions, task.numbers)
     return Running(task, positions, state, nothing,
-                   radius_of_gyration(positions))
+                   radius_of_gyration(positions), stage=stage)
 
 
 def accept(molecule: Running, answer: Answer) -> Running:
     """Return the molecule with the evaluation of its positions."""
     first = molecule.evaluations == 0
-    molecule = replace(molecule, evaluations=molecule.evaluations + 1)
+    rough = int(molecule.stage == ROUGH)
+    molecule = replace(
+        molecule, evaluations=molecule.evaluations + 1,
+        rough_evaluations=molecule.rough_evaluations + rough)
+    if molecule.stage == HANDED_OVER:
+        molecule = compared(molecule, answer)
     if not (np.isfinite(answer.energy) and np.isfinite(answer.forces).all()):
         return molecule
     point = Point(molecule.positions, answer.energy,
                   answer.e_model_minus_e0, answer.forces)
     e_start = answer.energy if first else molecule.e_start
     return replace(molecule, point=point, e_start=e_start)
+
+
+def compared(molecule: Running, answer: Answer) -> Running:
+    """Return the molecule with the error of the rough potential."""
+    rough = molecule.point
+    molecule = replace(molecule, stage=FINE)
+    # where the rough potential failed there is nothing to compare
+    if rough.positions is not molecule.positions:
+        return molecule
+    if not np.isfinite(rough.energy + answer.energy):
+        return molecule
+    return replace(molecule, offset=answer.energy - rough.energy,
+                   force_error=largest_force(rough.forces - answer.forces))
 
 
 def verdict(
@@ -105,10 +137,12 @@ def verdict(
 def ended(molecule: Running, outcome: str, message: str) -> Relaxed:
     """Return the result of a molecule that goes on no more."""
     point = molecule.point
+    remark = getattr(molecule.state, 'remark', '')
+    measured = bool(np.isfinite(molecule.force_error))
     return Relaxed(
         key=molecule.task.key,
         outcome=outcome,
-        message=message,
+        message='; '.join(filter(None, [message, remark])),
         e_start=molecule.e_start,
         e_final=point.energy,
         e_model_minus_e0=point.e_model_minus_e0,
@@ -118,6 +152,9 @@ def ended(molecule: Running, outcome: str, message: str) -> Relaxed:
         evaluations=molecule.evaluations,
         seconds=molecule.seconds,
         atom_steps=molecule.n_atoms * molecule.evaluations,
+        rough_evaluations=molecule.rough_evaluations,
+        rough_energy_error=-molecule.offset if measured else np.nan,
+        rough_force_error=molecule.force_error,
     )
 
 
@@ -127,9 +164,11 @@ def pack(molecule: Running, optimizer: Optimizer[Any]) -> bytes:
         'format': np.array(FORMAT),
         'optimizer': np.array(optimizer.name),
         'positions': molecule.positions,
-        'counts': np.array([molecule.steps, molecule.evaluations]),
+        'counts': np.array([molecule.steps, molecule.evaluations,
+                            molecule.stage, molecule.rough_evaluations]),
         'values': np.array([molecule.start_radius, molecule.e_start,
-                            molecule.seconds]),
+                            molecule.seconds, molecule.offset,
+                            molecule.force_error]),
         'point_positions': molecule.point.positions,
         'point_forces': molecule.point.forces,
         'point_values': np.array([molecule.point.energy,
@@ -146,8 +185,8 @@ def unpack(task: Task, optimizer: Optimizer[Any]) -> Running:
     """Return the molecule that `pack` made `task.state` from."""
     arrays = read(task)
     check(task, arrays, optimizer)
-    steps, evaluations = arrays['counts'].tolist()
-    start_radius, e_start, seconds = arrays['values'].tolist()
+    start_radius, e_start, seconds, *errors = arrays['values'].tolist()
+    steps, evaluations, *stage = arrays['counts'].tolist()
     energy, e_model_minus_e0 = arrays['point_values'].tolist()
     state = optimizer.load({
         key.removeprefix('state_'): value for key, value in arrays.items()
@@ -156,7 +195,7 @@ def unpack(task: Task, optimizer: Optimizer[Any]) -> Running:
     point = Point(arrays['point_positions'], energy, e_model_minus_e0,
                   arrays['point_forces'])
     return Running(task, arrays['positions'], state, point, start_radius,
-                   e_start, steps, evaluations, seconds)
+                   e_start, steps, evaluations, seconds, *stage, *errors)
 
 
 def read(task: Task) -> Arrays:

@@ -62,6 +62,10 @@ class Relaxed:
     are NaN, with the start positions, where no geometry could be evaluated.
     `seconds` is the molecule's share, by atoms, of the time of its rounds,
     `atom_steps` = n_atoms * evaluations.
+
+    After two stages `rough_evaluations` are those of the rough potential
+    among `evaluations`, and the errors [eV], [eV/A] are its energy less the
+    fine one and the largest difference of a force, where the stage changed.
     """
 
     key: int
@@ -76,6 +80,9 @@ class Relaxed:
     evaluations: int
     seconds: float
     atom_steps: int
+    rough_evaluations: int = 0
+    rough_energy_error: float = np.nan
+    rough_force_error: float = np.nan
 
 
 @dataclass(frozen=True)

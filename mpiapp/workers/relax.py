@@ -18,7 +18,7 @@ from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
-from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
+from mpiapp.optimize.driver import Limits, Paused, Relaxed, Rough, Task, relax
 from mpiapp.optimize.evaluation import Evaluate
 from mpiapp.optimize.registry import optimizer as make_optimizer
 from mpiapp.optimize.running import begin as resume
@@ -49,14 +49,16 @@ MOST_AT_ONCE = 64
 class RelaxSettings:
     """What decides the result of a relaxation besides the potential.
 
-    A `single_point` is a relaxation that ends where it starts.
+    `rough_fmax` [eV/A] ends the first stage where there are two; a
+    `single_point` is a relaxation that ends where it starts.
     """
 
-    optimizer: str = 'lbfgs'
+    optimizer: str = 'internal'
     fmax: float = 0.005
     max_steps: int = 500
     record_timeout: float | None = None
     slots: int = 1
+    rough_fmax: float = 0.02
     single_point: bool = False
     descriptors: DescriptorSettings = DescriptorSettings()
 
@@ -72,17 +74,22 @@ class Job:
 
 
 class RelaxWorker:
-    """The worker of `reopt`; call it with the stream of this rank."""
+    """The worker of `reopt`; call it with the stream of this rank.
+
+    With a `rough` potential relaxations have two stages, of which it is the
+    first.
+    """
 
     def __init__(
         self, settings: RelaxSettings, records: Records,
-        potential: Potential,
+        potential: Potential, rough: Potential | None = None,
     ) -> None:
         self.settings = settings
         self.records = records
         self.potential = potential
         self.evaluate = energies_alone(potential) \
             if settings.single_point else potential.evaluate
+        self.rough = rough
         self.optimizer = make_optimizer(settings.optimizer)
         self.jobs: dict[int, Job] = {}
         self.ready: list[Finished] = []
@@ -91,10 +98,13 @@ class RelaxWorker:
         """Yield a `Finished` for each record, `Suspended` at a stop."""
         s = self.settings
         limits = Limits(s.fmax, s.max_steps, s.record_timeout)
+        rough = None if self.rough is None else Rough(
+            self.rough.evaluate, s.rough_fmax)
         while True:
             ends = relax(
                 lambda n: self.take(stream, n), self.evaluate,
-                self.optimizer, limits, s.slots, stream.stopping)
+                self.optimizer, limits, s.slots, stream.stopping,
+                rough=rough)
             for end in ends:
                 yield from self.hand_over()
                 yield self.close(end)
@@ -184,7 +194,10 @@ class RelaxWorker:
             steps=end.steps, seconds=end.seconds,
             fmax_final=np.nan if self.settings.single_point else end.fmax,
             e_start=end.e_start, e_total=end.e_final,
-            e_model_minus_e0=end.e_model_minus_e0)
+            e_model_minus_e0=end.e_model_minus_e0,
+            evaluations_float32=end.rough_evaluations,
+            float32_energy_error=end.rough_energy_error,
+            float32_force_error=end.rough_force_error)
         if STATUS_OF[end.outcome] != Status.FAILED:
             try:
                 self.judge(job, end)
@@ -204,6 +217,8 @@ class RelaxWorker:
             rmsd_start_final=superposed_rmsd(start, end.positions))
         if self.potential.finisher is not None:
             job.row.update(self.finish(job.structure, end.positions))
+        elif end.rough_evaluations:
+            job.row.update(self.start_energy(job.structure))
         if job.row['status'] == Status.FAILED:
             return
         if job.stereo is None or end.outcome == 'exploded':
@@ -225,6 +240,12 @@ class RelaxWorker:
             job.structure, job.structure.positions,
             None if invalid else positions, self.settings.descriptors)
 
+    def start_energy(self, structure: Structure) -> Row:
+        """Evaluate the start, which only the rough potential has seen."""
+        found = self.potential.evaluate(single(
+            structure, structure.positions))
+        return {'e_start': float(found.energies[0])}
+
     def finish(self, structure: Structure, positions: Floats) -> Row:
         """Evaluate start and final geometry with the float64 model.
 
@@ -232,9 +253,7 @@ class RelaxWorker:
         """
         assert self.potential.finisher is not None
         energies = [
-            self.potential.finisher.evaluate(Batch.join(
-                [(structure.numbers, x, structure.charge,
-                  structure.unpaired)]))
+            self.potential.finisher.evaluate(single(structure, x))
             for x in (structure.positions, positions)]
         for result in energies:
             if result.failures:
@@ -246,6 +265,12 @@ class RelaxWorker:
             'e_total': float(energies[1].energies[0]),
             'e_model_minus_e0': float(energies[1].e_model_minus_e0[0]),
         }
+
+
+def single(structure: Structure, positions: Floats) -> Batch:
+    """Return a structure at positions [n_atoms, 3] A as a batch of one."""
+    return Batch.join([(structure.numbers, positions, structure.charge,
+                        structure.unpaired)])
 
 
 def energies_alone(potential: Potential) -> Evaluate:

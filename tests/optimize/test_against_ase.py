@@ -59,10 +59,11 @@ def assert_same_path(ours, theirs):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=SAME_PATH)
 
 
+@pytest.mark.parametrize('name', ['lbfgs', 'ase-lbfgs'])
 @pytest.mark.parametrize('n_atoms', [2, 7, 13])
-def test_lbfgs_takes_the_steps_of_ase(surface, toys, n_atoms):
+def test_lbfgs_takes_the_steps_of_ase(surface, toys, name, n_atoms):
     x = toys.cluster(n_atoms, seed=n_atoms)
-    ours = path_of_ours(optimizer('lbfgs'), surface, x)
+    ours = path_of_ours(optimizer(name), surface, x)
     assert_same_path(ours, path_of_ase(LBFGS, surface, x))
     assert 2 < len(ours) < LIMIT
 

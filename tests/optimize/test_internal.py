@@ -1,13 +1,18 @@
 """The internal optimiser on toy surfaces and on small real molecules."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mpiapp.optimize import optimizer
 from mpiapp.optimize.convergence import converged
 from mpiapp.optimize.driver import Limits, relax
+from mpiapp.optimize.internals.state import (
+    MOST_FRAMES, MOST_RISES, MOST_VAIN, Progress
+)
 from mpiapp.optimize.tasks import Task
 from mpiapp.potentials import PotentialOptions, build
-from mpiapp.records import Batch
+from mpiapp.records import Batch, Evaluation
 
 FMAX = 0.005  # eV/A, the default of the programs
 SAME_ENERGY = 1e-3  # eV; 1 meV tells one minimum from another
@@ -196,6 +201,165 @@ def test_the_driver_states_how_odd_molecules_end(x, outcome):
     assert result.outcome == outcome
 
 
+def walled(surface, edge=0.5):
+    """Return a surface whose energy lies: it rises with every call."""
+    calls = []
+
+    def rising(x):
+        energy, forces = surface(x)
+        calls.append(x)
+        return energy + edge * len(calls), forces
+    return rising
+
+
+def messages(path_surface, numbers, x, limit=LIMIT):
+    """Relax by the driver; return the result."""
+    def evaluate(batch):
+        energy, forces = path_surface(batch.positions)
+        energies = np.array([energy])
+        return Evaluation(energies, forces, energies)
+    tasks = [Task(0, numbers, x)]
+    result, = relax(lambda n: [tasks.pop()] if tasks else [], evaluate,
+                    optimizer('internal'), Limits(FMAX, limit), 1,
+                    lambda: False)
+    return result
+
+
+def test_a_lying_energy_ends_in_cartesian_steps_and_is_said(toys):
+    x = toys.cluster(5, seed=1)
+    result = messages(walled(toys.morse), argon(x), x)
+    assert result.outcome == 'converged'
+    assert 'Cartesian coordinates from step' in result.message
+    assert 'steps in vain' in result.message
+    honest = messages(toys.morse, argon(x), x)
+    assert honest.message == ''
+
+
+def test_an_energy_far_noisier_than_the_forces_does_not_stop_it():
+    numbers, x = CASES['glycol']
+    exact, rng = surface_of('gfn2', numbers), np.random.default_rng(9)
+
+    def noisy(x):
+        energy, forces = exact(x)
+        return energy + rng.normal(0, 0.01), forces
+    result = messages(noisy, numbers, x)
+    assert result.outcome == 'converged'
+    assert result.evaluations < 150  # L-BFGS, which sees no energy: 79
+
+
+def test_a_model_that_cannot_be_factored_ends_in_cartesian_steps(
+    toys, monkeypatch,
+):
+    from scipy.linalg import LinAlgError
+
+    from mpiapp.optimize.internals import metric
+
+    def fail(*args):
+        raise LinAlgError('not today')
+    monkeypatch.setattr(metric, 'factor', fail)
+    x = toys.cluster(5, seed=1)
+    result = messages(toys.morse, argon(x), x)
+    assert result.outcome == 'converged'
+    assert result.message == 'Cartesian coordinates from step 1 on: not today'
+    theirs, _ = path_of('lbfgs', argon(x), x, toys.morse)
+    assert result.evaluations == len(theirs)
+
+
+def test_progress_names_what_is_in_vain():
+    still = Progress().after(0.0, np.ones((2, 3)))
+    for _ in range(MOST_VAIN):
+        assert still.fault() == ''
+        still = still.after(0.0, np.ones((2, 3)))
+    assert f'{MOST_VAIN} steps in vain' in still.fault()
+    assert still.after(-1e-9, np.ones((2, 3))).fault() == ''
+    assert still.after(0.0, 0.9 * np.ones((2, 3))).fault() == ''
+    risen = replace(Progress(), rises=MOST_RISES)
+    assert 'the energy rose' in risen.fault()
+    framed = replace(Progress(), frames=MOST_FRAMES + 1)
+    assert 'changes of the coordinates' in framed.fault()
+
+
+def ring(n, radius, height=0.0):
+    """Return n atoms [n, 3] A around the z axis."""
+    angles = 2 * np.pi * np.arange(n) / n
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles),
+                     np.full(n, height)], 1)
+
+
+def alkane(n):
+    """Return n carbons in a zigzag with their hydrogens, shaken."""
+    k, side = np.arange(n), (-1.0)**np.arange(n)
+    carbons = np.stack([1.27 * k, 0.42 * side, 0.0 * k], 1)
+    out = np.stack([0 * side, 0.63 * side, 0.89 + 0 * side], 1)
+    ends = [[-0.9, -0.2, 0.0], [1.27 * (n - 1) + 0.9, -0.2, 0.0]]
+    x = np.concatenate([carbons, carbons + out,
+                        carbons + out * [1, 1, -1], ends])
+    x += np.random.default_rng(2).normal(0, 0.05, x.shape)
+    return np.array([*[6] * n, *[1] * (2 * n + 2)]), x
+
+
+def ferrocene():
+    """Return an atom with ten neighbours between two rings."""
+    x = [np.zeros((1, 3)), ring(5, 1.21, 1.65), ring(5, 2.3, 1.65),
+         ring(5, 1.21, -1.65), ring(5, 2.3, -1.65)]
+    return np.array([26, *[6] * 5, *[1] * 5, *[6] * 5, *[1] * 5]), \
+        np.concatenate(x)
+
+
+def polyyne(n):
+    """Return H(C#C)nH, bent a little as a whole."""
+    z = np.cumsum([0.0, 1.06, *[1.2, 1.37] * n])
+    z[-1] = z[-2] + 1.06
+    z -= z.mean()
+    return (np.array([1, *[6] * (2 * n), 1]),
+            np.stack([0.01 * z**2, 0 * z, z], 1))
+
+
+def octahedron(centre, around, distance):
+    """Return a centre with six atoms around it."""
+    x = distance * np.concatenate([np.eye(3), -np.eye(3)])
+    return (np.array([centre, *[around] * 6]),
+            np.concatenate([np.zeros((1, 3)), x]))
+
+
+ODD = {
+    'ferrocene': ferrocene(),
+    'polyyne': polyyne(7),
+    'sulphur hexafluoride': octahedron(16, 9, 1.6),
+    'tungsten hexafluoride': octahedron(74, 9, 1.9),
+    'planar ammonia': (np.array([7, 1, 1, 1]),
+                       np.concatenate([np.zeros((1, 3)), ring(3, 1.03)])),
+    'eclipsed stack': (np.repeat([6, 1, 6, 1], 6), np.concatenate([
+        ring(6, 1.40, 0.0), ring(6, 2.49, 0.0), ring(6, 1.40, 3.6),
+        ring(6, 2.49, 3.6)])),
+    'carbon dioxide': (np.array([8, 6, 8]),
+                       np.array([[-1.2, 0, 0], [0, 0, 0], [1.3, 0, 0]])),
+    'three far apart': (np.array([6, *[1] * 4] * 3), np.concatenate([
+        methane + shift for methane in [0.63 * np.array([
+            [0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])]
+        for shift in ([0, 0, 0], [0, 0, 8.0], [8.0, 0, 0])])),
+    'mercury cluster': octahedron(80, 80, 3.2),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+@pytest.mark.parametrize('size', [0.0, 0.1], ids=['exact', 'shaken'])
+def test_odd_molecules_end_no_worse_than_by_lbfgs(name, size):
+    numbers, x = ODD[name]
+    x = x + size * np.random.default_rng(1).normal(size=x.shape)
+    surface = surface_of('gfn2', numbers)
+    ours, _ = path_of('internal', numbers, x, surface)
+    theirs, _ = path_of('lbfgs', numbers, x, surface)
+    assert len(ours) <= min(len(theirs) + 15, LIMIT)
+
+
+def test_a_molecule_of_250_atoms_relaxes_in_few_evaluations():
+    numbers, x = alkane(83)
+    assert len(numbers) == 251
+    path, _ = path_of('internal', numbers, x, surface_of('lj', numbers))
+    assert len(path) < 40
+
+
 def test_a_state_goes_on_bit_for_bit_at_every_step():
     numbers, x = CASES['octane']
     surface = surface_of('lj', numbers)
@@ -208,3 +372,18 @@ def test_a_state_goes_on_bit_for_bit_at_every_step():
         _, again = method.step(copied, x, energy, forces)
         state, x = method.step(state, x, energy, forces)
         assert x.tobytes() == again.tobytes(), n_steps
+
+
+def test_a_state_in_cartesian_steps_goes_on_bit_for_bit(toys):
+    x, method = toys.cluster(5, seed=1), optimizer('internal')
+    surface = walled(toys.morse)
+    state = method.init(x, argon(x))
+    for _ in range(90):
+        energy, forces = surface(x)
+        copied = method.load({k: v.copy()
+                              for k, v in method.dump(state).items()})
+        _, again = method.step(copied, x, energy, forces)
+        state, x = method.step(state, x, energy, forces)
+        assert x.tobytes() == again.tobytes()
+    assert state.plain is not None
+    assert copied.remark == state.remark != ''

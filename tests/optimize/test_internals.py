@@ -94,14 +94,46 @@ def test_a_torsion_goes_the_short_way_round():
     assert np.abs(change) == pytest.approx(0.2, abs=EXACT)
 
 
-def test_gram_is_the_product_of_its_factors():
-    numbers, x = shaken(ethane())
+def unrolled(band, cartesians):
+    """Return the symmetric matrix of a band, its columns in our order."""
+    n, width = band.shape
+    lower = np.zeros((n, n))
+    for k in range(width):
+        lower[np.arange(k, n), np.arange(n - k)] = band[:n - k, k]
+    matrix = np.zeros((n, n))
+    matrix[np.ix_(cartesians, cartesians)] = np.tril(lower, -1).T + lower
+    return matrix
+
+
+@pytest.mark.parametrize('molecule', [ethane, butyne])
+def test_gram_is_the_product_of_its_factors(molecule):
+    numbers, x = shaken(molecule())
     frame = Frame.at(numbers, x)
-    s = slopes(frame.coordinates, x)
+    s, c = slopes(frame.coordinates, x), frame.coordinates
     rows = np.array([s.forward(e) for e in np.eye(x.size)]).T
     wanted = rows.T @ (frame.stiffness[:, None] * rows)
-    np.testing.assert_allclose(s.gram(frame.stiffness), wanted,
-                               atol=EXACT * wanted.max())
+    np.testing.assert_allclose(
+        unrolled(s.gram(frame.stiffness), c.cartesians), wanted,
+        atol=EXACT * wanted.max())
+
+
+def chain(n_atoms):
+    """Return a zigzag of carbon atoms, numbered at random."""
+    k = np.random.default_rng(8).permutation(n_atoms)
+    return (np.full(n_atoms, CARBON),
+            np.stack([1.25 * k, 0.4 * (-1.0)**k, 0.0 * k], 1))
+
+
+def test_the_band_of_a_chain_does_not_grow_with_its_length():
+    widths = [choose(*chain(n))[0].band[0] for n in (40, 160)]
+    assert widths[0] == widths[1] < 40  # contacts reach to the fifth atom
+
+
+def test_the_matrix_of_parts_far_apart_falls_into_blocks():
+    numbers, x = shaken(ethane())
+    alone, _ = choose(numbers, x)
+    both, _ = choose(np.tile(numbers, 2), np.concatenate([x, x + 8.0]))
+    assert both.band[0] == alone.band[0]
 
 
 def test_a_gradient_keeps_its_cartesian_form_and_its_model_move():

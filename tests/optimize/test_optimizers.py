@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpiapp.optimize import names, optimizer
+from mpiapp.optimize.registry import ALIASES
 from mpiapp.records import InputError
 
 
@@ -27,12 +28,14 @@ def walk(method, surface, state, x, n_steps):
     return state, x
 
 
-def test_the_file_name_is_the_key(method):
-    assert type(method).__module__ == f'mpiapp.optimize.{method.name}'
+@pytest.mark.parametrize('name', sorted(set(names()) - set(ALIASES)))
+def test_the_file_name_is_the_key(name):
+    assert type(optimizer(name)).__module__ == f'mpiapp.optimize.{name}'
+    assert optimizer(name).name == name
 
 
 def test_the_promised_optimisers_exist():
-    assert {'lbfgs', 'fire', 'internal'} <= set(names())
+    assert {'ase-lbfgs', 'lbfgs', 'fire', 'internal'} <= set(names())
 
 
 def test_listing_the_names_loads_no_optimiser():
@@ -96,7 +99,7 @@ def test_vanishing_force_in_motion_gives_finite_steps(method, size):
 
 @pytest.mark.parametrize('name', ['newton', 'base', 'driver', ''])
 def test_an_unknown_name_lists_the_known(name):
-    with pytest.raises(InputError, match='fire, internal, lbfgs'):
+    with pytest.raises(InputError, match='ase-lbfgs, fire, internal, lbfgs'):
         optimizer(name)
 
 

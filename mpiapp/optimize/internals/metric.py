@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.lapack import dpbtrf, dpbtrs
 
 from mpiapp.optimize.internals.model import stiffness
 from mpiapp.optimize.internals.primitives import (
@@ -47,8 +47,8 @@ class Frame:
 class Place:
     """A geometry x [n_atoms, 3] A in a frame: q [n_q], dq/dx, the model.
 
-    `lower` [3 n_atoms, 3 n_atoms] is the Cholesky factor of the model
-    Hessian.
+    `lower` [width, 3 n_atoms] is the Cholesky factor of the model Hessian,
+    a band in the order of the coordinates' `cartesians`.
     """
 
     frame: Frame
@@ -71,9 +71,16 @@ class Place:
 
     def to(self, x: Floats) -> Floats:
         """Return the displacement [n_q + 3 n_atoms] from here to x."""
-        c = self.frame.coordinates
-        return np.concatenate([c.difference(values(c, x), self.q),
-                               (x - self.x).ravel()])
+        return self.across(values(self.frame.coordinates, x), x)
+
+    def to_place(self, other: Place) -> Floats:
+        """Return the displacement from here to a place in this frame."""
+        return self.across(other.q, other.x)
+
+    def across(self, q: Floats, x: Floats) -> Floats:
+        """Return the displacement to x, whose coordinates are q."""
+        change = self.frame.coordinates.difference(q, self.q)
+        return np.concatenate([change, (x - self.x).ravel()])
 
     def forward(self, move: Floats) -> Floats:
         """Return the displacement [n_q + 3 n_atoms] of [3 n_atoms] A."""
@@ -92,8 +99,10 @@ class Place:
 
     def solve(self, gradient: Floats) -> Floats:
         """Return the model's move [3 n_atoms] A along [3 n_atoms] eV/A."""
-        move, _ = dpotrs(self.lower, gradient, lower=1)
-        return np.asarray(move)
+        order = self.frame.coordinates.cartesians
+        move = np.empty_like(gradient)
+        move[order], _ = dpbtrs(self.lower, gradient[order], lower=1)
+        return move
 
     def decompose(self, gradient: Floats) -> Floats:
         """Return the gradient in all coordinates of a Cartesian one.
@@ -138,12 +147,10 @@ def factor(here: Slopes, stiffness: Floats) -> Floats:
     Raises:
         LinAlgError: the geometry is not finite.
     """
-    matrix = here.gram(stiffness)
-    diagonal = np.diag_indices(len(matrix))
+    band = here.gram(stiffness)
     # colliding atoms have slopes so large that the floor is lost in rounding
-    matrix[diagonal] += max(FLOOR, ROUNDING * float(matrix[diagonal].max()))
-    # the matrix is symmetric, so that its rows do for LAPACK's columns
-    lower, info = dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    band[:, 0] += max(FLOOR, ROUNDING * float(band[:, 0].max()))
+    lower, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
     if info != 0:
         raise LinAlgError('the model Hessian is not positive definite')
     return np.asarray(lower)

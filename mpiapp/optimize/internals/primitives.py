@@ -6,10 +6,13 @@ in radian, linear bends (three numbers each, no unit) and torsions in radian.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from mpiapp.records import Floats, Ints
 
@@ -67,13 +70,43 @@ class Coordinates:
             for atoms in self.atoms]))
 
     @cached_property
-    def cells(self) -> Ints:
-        """Return the cell in [3 n_atoms, 3 n_atoms] of each product."""
-        width = 3 * self.n_atoms
-        columns = [(3 * atoms[:, :, None] + np.arange(3)).reshape(
-            len(atoms), 3 * atoms.shape[1]) for atoms in self.atoms]
-        return np.concatenate([
-            (width * c[:, :, None] + c[:, None, :]).ravel() for c in columns])
+    def order(self) -> Ints:
+        """Return the atoms in an order that keeps coupled ones close."""
+        n = self.n_atoms
+        first = [atoms[:, i] for atoms in self.atoms
+                 for i, _ in combinations(range(atoms.shape[1]), 2)]
+        second = [atoms[:, j] for atoms in self.atoms
+                  for _, j in combinations(range(atoms.shape[1]), 2)]
+        i, j = np.concatenate(first), np.concatenate(second)
+        graph = csr_matrix((np.ones(2 * len(i)), (
+            np.concatenate([i, j]), np.concatenate([j, i]))), (n, n))
+        return np.asarray(reverse_cuthill_mckee(graph, symmetric_mode=True),
+                          np.int64)
+
+    @cached_property
+    def cartesians(self) -> Ints:
+        """Return the columns [3 n_atoms] in the order of the band."""
+        return (3 * self.order[:, None] + np.arange(3)).ravel()
+
+    @cached_property
+    def band(self) -> tuple[int, Ints]:
+        """Return the width of the band and the cell of each product.
+
+        The lower triangle of the matrix, in the order of `cartesians`, is
+        kept column by column, `width` cells each, its diagonal first.
+        """
+        place = np.empty_like(self.cartesians)
+        place[self.cartesians] = np.arange(len(place))
+        rows, columns = [], []
+        for atoms in self.atoms:
+            c = place[(3 * atoms[:, :, None] + np.arange(3)).reshape(
+                len(atoms), 3 * atoms.shape[1])]
+            i, j = upper(c.shape[1])
+            rows.append(np.maximum(c[:, i], c[:, j]).ravel())
+            columns.append(np.minimum(c[:, i], c[:, j]).ravel())
+        row, column = np.concatenate(rows), np.concatenate(columns)
+        width = 1 + int((row - column).max(initial=0))
+        return width, width * column + row - column
 
     def difference(self, end: Floats, start: Floats) -> Floats:
         """Return end - start [n_q], torsions the short way round."""
@@ -106,16 +139,27 @@ class Slopes:
         return tally(c.columns, self.entries * pull[c.rows], 3 * c.n_atoms)
 
     def gram(self, stiffness: Floats) -> Floats:
-        """Return [3 n_atoms, 3 n_atoms]: the Hessian of springs [n_q]."""
+        """Return the Hessian of springs [n_q] as a band.
+
+        [3 n_atoms, width]: see `Coordinates.band`.
+        """
         c, products = self.coordinates, []
         for block, first, last in zip(self.blocks, c.starts, c.starts[1:],
                                       strict=False):
             rows = block.reshape(last - first, 3 * block.shape[1])
             stiff = rows * stiffness[first:last, None]
-            products.append((rows[:, :, None] * stiff[:, None, :]).ravel())
-        width = 3 * c.n_atoms
-        return tally(c.cells, np.concatenate(products),
-                     width * width).reshape(width, width)
+            i, j = upper(rows.shape[1])
+            products.append((rows[:, i] * stiff[:, j]).ravel())
+        width, cells = c.band
+        return tally(cells, np.concatenate(products),
+                     3 * c.n_atoms * width).reshape(-1, width)
+
+
+@lru_cache(maxsize=8)
+def upper(width: int) -> tuple[Ints, Ints]:
+    """Return row and column of each cell of an upper triangle."""
+    i, j = np.triu_indices(width)
+    return i, j
 
 
 def tally(places: Ints, amounts: Floats, n: int) -> Floats:
@@ -237,4 +281,8 @@ def dot(u: Floats, v: Floats) -> Floats:
 def cross(u: Floats, v: Floats) -> Floats:
     """Return the vector products [n, 3]; numpy's is ten times slower."""
     (a, b, c), (d, e, f) = u.T, v.T
-    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=1)
+    product = np.empty((3, len(u)))
+    product[0] = b * f - c * e
+    product[1] = c * d - a * f
+    product[2] = a * e - b * d
+    return product.T

@@ -7,14 +7,14 @@ and torsions reach across them.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations, compress, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.internals.primitives import Coordinates
+from mpiapp.optimize.internals.primitives import Coordinates, arms, bend
 from mpiapp.records import Floats, Ints
 
 Numbers = NDArray[np.integer]
@@ -41,14 +41,14 @@ def choose(numbers: Numbers, positions: Floats) -> tuple[Coordinates, int]:
     bonds = bonded(numbers, distances)
     neighbours = neighbour_lists(len(numbers), bonds)
     bends, lines = angles(neighbours, positions)
-    torsions = sorted(set(dihedrals(bonds, neighbours, lines, positions)))
+    torsions = dihedrals(bonds, neighbours, lines, positions)
     contacts = touching(numbers, distances, bonds)
     return Coordinates(
         len(numbers), np.concatenate([bonds, contacts]), table(bends, 3),
         table(lines, 3), table(torsions, 4)), len(bonds)
 
 
-def table(rows: list[tuple[int, ...]], width: int) -> Ints:
+def table(rows: Sequence[tuple[int, ...]], width: int) -> Ints:
     """Return rows of atoms as an array [n, width], n may be 0."""
     return np.array(rows, np.int64).reshape(-1, width)
 
@@ -73,27 +73,35 @@ def angles(
     neighbours: Neighbours, x: Floats,
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Return the bends and the straight ones among them, apart."""
-    bends: list[tuple[int, ...]] = []
-    lines: list[tuple[int, ...]] = []
-    for j, around in enumerate(neighbours):
-        if len(around) <= MOST_NEIGHBOURS:
-            for i, k in combinations(around, 2):
-                straight = angle(x, i, j, k) > STRAIGHT
-                (lines if straight else bends).append((i, j, k))
-    return bends, lines
+    triples: list[tuple[int, ...]] = [
+        (i, j, k) for j, around in enumerate(neighbours)
+        if len(around) <= MOST_NEIGHBOURS
+        for i, k in combinations(around, 2)]
+    straight = angles_of(x, triples) > STRAIGHT
+    bends = list(compress(triples, ~straight))
+    return bends, list(compress(triples, straight))
 
 
-def angle(x: Floats, i: int, j: int, k: int) -> float:
-    """Return the angle at atom j, radian."""
-    u, v = x[i] - x[j], x[k] - x[j]
-    return float(np.arctan2(np.linalg.norm(np.cross(u, v)), np.dot(u, v)))
+def angles_of(x: Floats, triples: Sequence[tuple[int, ...]]) -> Floats:
+    """Return the angles [n] at the middle atoms of triples, radian."""
+    return bend(*arms(table(triples, 3), x))
 
 
 def dihedrals(
     bonds: Ints, neighbours: Neighbours, lines: list[tuple[int, ...]],
     x: Floats,
+) -> list[tuple[int, ...]]:
+    """Return the torsions about each bond or straight chain, in order."""
+    chains = sorted(set(chains_of_four(bonds, neighbours, lines)))
+    first = angles_of(x, [chain[:3] for chain in chains])
+    last = angles_of(x, [chain[1:] for chain in chains])
+    return list(compress(chains, np.maximum(first, last) < STRAIGHT))
+
+
+def chains_of_four(
+    bonds: Ints, neighbours: Neighbours, lines: list[tuple[int, ...]],
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the torsions about each bond or straight chain of bonds."""
+    """Yield four atoms of each torsion, whatever the angles between."""
     through = {j: (i, k) for i, j, k in lines if len(neighbours[j]) == 2}
     for i, j in bonds.tolist():
         before, b = walk(through, j, i)
@@ -104,8 +112,7 @@ def dihedrals(
         for a, d in product(neighbours[b], neighbours[c]):
             if a in (before, c, d) or d in (after, b):
                 continue
-            if max(angle(x, a, b, c), angle(x, b, c, d)) < STRAIGHT:
-                yield (a, b, c, d) if b < c else (d, c, b, a)
+            yield (a, b, c, d) if b < c else (d, c, b, a)
 
 
 def walk(
