@@ -256,7 +256,7 @@ class Method:
     """Options that choose a potential."""
 
     calculator: str = option(
-        'mace', 'potential: mace, gfn2, gfn1, or lj, a toy for tests',
+        'mace', 'potential: mace, gfn2, gfn1, mmff94s, or lj, a toy for tests',
         group='method',
         metavar='NAME')
     model: str = option(
