@@ -55,7 +55,8 @@ class Plan:
     must not change on resume; `inputs` are mappings with path, sha256 and
     n_records.  `meta` is stored with the results, `run_meta` with what may
     differ from run to run.  `blank(row)` gives the
-    known values of a record that has no result.
+    known values of a record that has no result.  `seconds` [n_records], if
+    given, are the predicted ones where the atoms alone do not tell.
     """
 
     schema: Schema
@@ -74,6 +75,7 @@ class Plan:
     slots: int = 1
     save_every: int = 25
     writer: str = 'auto'
+    seconds: Floats | None = None
 
     @property
     def n_records(self) -> int:
@@ -83,6 +85,8 @@ class Plan:
     @cached_property
     def costs(self) -> Floats:
         """Predicted seconds [n_records] of each record."""
+        if self.seconds is not None:
+            return self.seconds
         return self.cost_model.predict(self.n_atoms)
 
 
