@@ -54,7 +54,7 @@ class Recipe:
 
 #: where a monomer comes from: SMILES, or a frame and whether the second part
 MONOMERS: Mapping[str, str | tuple[str, bool]] = {
-    'benzene': ('S22-11', False),
+    'benzene': 'c1ccccc1',
     'pyridine': ('S66-25', False),
     'uracil': ('S66-28', True),
     'pyrazine': ('S22-12', False),
