@@ -31,15 +31,16 @@ EXIT_CODES = (
 def option(
     default: Any, help: str, *, group: str = 'options',
     choices: Sequence[str] = (), check: Callable[[Any], str] | None = None,
-    metavar: str | None = None,
+    metavar: str | None = None, short: str = '',
 ) -> Any:
     """Declare a field that is an option.
 
     `check` returns what is wrong with a value, or nothing.  A tuple default
-    makes an option with several values, a bool a switch.
+    makes an option with several values, a bool a switch.  `short` is a
+    second flag, as '-o'.
     """
     metadata = {'help': help, 'group': group, 'choices': tuple(choices),
-                'check': check, 'metavar': metavar}
+                'check': check, 'metavar': metavar, 'short': short}
     return field(default=default, metadata=metadata)
 
 
@@ -87,7 +88,8 @@ def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
     command = f'python -m mpiapp.{program}'
     made = _Parser(
         prog=command, usage=f'mpirun -n P {command} [options]',
-        description=about, epilog=EXIT_CODES, allow_abbrev=False)
+        description=about, allow_abbrev=False,
+        epilog=getattr(cls, 'exit_codes', EXIT_CODES))
     made.add_argument('--version', action='version',
                       version=f'mpiapp {mpiapp.__version__}')
     made.add_argument('--config', metavar='FILE', default=None,
@@ -116,7 +118,9 @@ def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
                 extra['choices'] = f.metadata['choices']
             if many:
                 extra['nargs'] = '+'
-        groups[f.metadata['group']].add_argument(_flag(f.name), **extra)
+        flags = [f.metadata['short']] if f.metadata['short'] else []
+        groups[f.metadata['group']].add_argument(
+            *flags, _flag(f.name), **extra)
     return made
 
 
@@ -257,7 +261,7 @@ class Method:
     """Options that choose a potential."""
 
     calculator: str = option(
-        'mace', 'potential: mace, gfn2, gfn1, or lj, a toy for tests',
+        'mace', 'potential: mace, gfn2, gfn1, mmff94s, or lj, a toy for tests',
         group='method',
         metavar='NAME')
     model: str = option(

@@ -58,6 +58,8 @@ class Plan:
     known values of a record that has no result.  `extend` (collective) may
     add groups to the result file when its rows are in.  A result that is
     not `whole` is not called complete: something is to be added yet.
+    `seconds` [n_records], if given, are the predicted ones where the atoms
+    alone do not tell.
     """
 
     schema: Schema
@@ -78,6 +80,7 @@ class Plan:
     save_every: int = 25
     writer: str = 'auto'
     whole: bool = True
+    seconds: Floats | None = None
 
     @property
     def n_records(self) -> int:
@@ -87,6 +90,8 @@ class Plan:
     @cached_property
     def costs(self) -> Floats:
         """Predicted seconds [n_records] of each record."""
+        if self.seconds is not None:
+            return self.seconds
         return self.cost_model.predict(self.n_atoms)
 
 

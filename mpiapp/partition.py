@@ -72,6 +72,7 @@ DEFAULTS: Mapping[str, CostModel] = {
     'gfn2': CostModel(atom_step=2e-5, power=1.0),
     'gfn1': CostModel(atom_step=3e-5, power=1.0),
     'lj': CostModel(atom_step=1e-7, power=1.0),
+    'mmff94s': CostModel(atom_step=1e-6, power=1.0),
 }
 
 
