@@ -341,7 +341,7 @@ def cost_model() -> Any:
     3.9 s for 218 (one core).
     """
     from mpiapp.partition import CostModel
-    return CostModel(atom_step=2e-5, power=0.5, steps=1.0, steps_power=1.0)
+    return CostModel(atom_step=1.1e-5, power=0.5, steps=1.0, steps_power=1.0)
 
 
 def settings_of(options: Options, blocks: int) -> dict[str, Any]:
@@ -468,7 +468,7 @@ def finish(
                 load(paths.attempts), prepared.sorting.blocks)
     meta = {
         'program': 'conformers', 'content': 'molecules',
-        'options': result_options(options),
+        'options': result_options(replace(options, output='')),
         'settings': prepared.plan.settings, 'inputs': prepared.plan.inputs,
         'packages': package_versions(),
     }
