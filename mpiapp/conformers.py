@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,8 @@ from mpiapp.program import main as run_program
 from mpiapp.program import output_folder, result_options, run_options
 
 if TYPE_CHECKING:
-    from mpiapp.chemistry.embedding import Facts, Recipe
-    from mpiapp.chemistry.molecules import MoleculeTable
-    from mpiapp.engine import Outcome, Plan
-    from mpiapp.workers.conformer_records import Made
-    from mpiapp.workers.ensembles import Ensemble
-    from mpiapp.workers.pools import Sorting
+    from mpiapp.engine import Outcome
+    from mpiapp.workers.conformer_rounds import Prepared, Progress
 
 ABOUT = ('Make conformers of molecules over MPI ranks: mpirun -n P python -m '
          'mpiapp.conformers --smiles-csv FILE --per-molecule 52 --output '
@@ -132,56 +128,12 @@ def settle(options: Options) -> Options:
     return replace(options, output_dir=output_folder(options))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What rank 0 found out and every rank needs.
-
-    `facts` and `refused` are by molecule (row of the table, from 0); `plan`
-    is that of the attempts, row = molecule * `sorting.blocks` + block.
-    """
-
-    plan: Plan
-    table: MoleculeTable
-    recipe: Recipe
-    sorting: Sorting
-    facts: Mapping[int, Facts]
-    refused: Mapping[int, tuple[str, str]]
-
-    def asked(self, options: Options, spent: Mapping[int, int]) -> list[int]:
-        """Return the records of each molecule [n_molecules].
-
-        `spent` are the numbers of conformers of those that have no more.
-        """
-        from mpiapp.workers.ensembles import UNLIMITED, shares
-        n = len(self.table.rows)
-        if options.per_molecule:
-            return [0 if i in self.refused else options.per_molecule
-                    for i in range(n)]
-        assert options.total is not None
-        most = int(UNLIMITED // (n + 1))
-        return shares(options.total, [
-            0 if i in self.refused else spent.get(i, most)
-            for i in range(n)])
-
-
-@dataclass
-class Progress:
-    """Where a campaign stands, equal on all ranks.
-
-    `attempts` [n_molecules] are made or to be made, `found` are the
-    ensembles, `outcomes` those of the rounds of this run.
-    """
-
-    attempts: list[int]
-    found: dict[int, Ensemble] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-
 def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
     from mpiapp import engine
     from mpiapp.parallel import binding
     from mpiapp.parallel.agree import agree
+    from mpiapp.workers.conformer_preview import preview
     from mpiapp.workers.embed import EmbedSettings, EmbedWorker
     comm = world.comm
     prepared: Prepared | None = None
@@ -198,7 +150,7 @@ def run(world: World, options: Options) -> int:
     if options.dry_run:
         with agree(comm, 'previewing the run'):
             if comm.rank == 0:
-                print(preview(options, prepared, comm.size))
+                print(preview(prepared, comm.size))
         return DONE
     progress = make_attempts(world, options, prepared, worker)
     last = progress.outcomes[-1]
@@ -222,13 +174,16 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.chemistry.pruning import Limits
     from mpiapp.engine import Plan, check_start
     from mpiapp.store.output import check_output, check_space
+    from mpiapp.workers.conformer_input import Paths, look, read_molecules
+    from mpiapp.workers.conformer_rounds import Prepared, Wish
     from mpiapp.workers.embed import ATTEMPTS, BLOCK
     from mpiapp.workers.ensembles import whole_blocks
     from mpiapp.workers.pools import Sorting
-    paths = result_paths(options)
+    paths = Paths(result_stem(options))
     check_output(paths.sdf, create=not options.dry_run)
-    check_free(options, paths)
-    table, source = read_molecules(options)
+    paths.check_free(options.resume or options.overwrite)
+    table, source = read_molecules(
+        options.smiles_csv, options.smi, options.smiles)
     recipe = Recipe(options.stereo, options.folded, options.max_iterations,
                     options.seed, options.allow_charged)
     known, refused = look(table, recipe)
@@ -248,90 +203,16 @@ def prepare(options: Options) -> Prepared:
         retry_failed=options.retry_failed, save_every=options.save_every,
         writer=options.writer, run_meta=run_options(options))
     check_start(plan)
-    if options.overwrite and not options.dry_run:
-        paths.sdf.unlink(missing_ok=True)
-        paths.result.unlink(missing_ok=True)
     sorting = Sorting(blocks, Limits(options.rmsd, options.same_energy),
                       options.window, blocks * BLOCK)
-    return Prepared(plan, table, recipe, sorting, known, refused)
+    wish = Wish(options.per_molecule, options.total, options.oversample)
+    return Prepared(
+        paths, plan, table, recipe, wish, sorting, known, refused)
 
 
-@dataclass(frozen=True)
-class Paths:
-    """The files of a campaign."""
-
-    sdf: Path
-    result: Path
-    attempts: Path
-
-
-def result_paths(options: Options) -> Paths:
-    """Return where the results lie."""
-    path = Path(options.output_dir) / options.output_prefix
-    sdf, result, attempts = (path.with_name(path.name + end) for end in (
-        '.sdf', '.h5', '_attempts.h5'))
-    return Paths(sdf, result, attempts)
-
-
-def check_free(options: Options, paths: Paths) -> None:
-    """Refuse to write over files unless that is asked for.
-
-    Raises:
-        InputError: results are there.
-    """
-    for path in (paths.sdf, paths.result):
-        if path.is_dir():
-            raise InputError(f'{path} is a folder')
-        if path.exists() and not (options.resume or options.overwrite):
-            raise InputError(f'{path} exists already: use --resume to '
-                             'continue or --overwrite to replace')
-
-
-def read_molecules(options: Options) -> tuple[MoleculeTable, dict[str, Any]]:
-    """Return the molecules, and what is stored about where they came from.
-
-    Raises:
-        InputError: the input can't be read.
-    """
-    import hashlib
-
-    from mpiapp.chemistry.molecules import MoleculeTable
-    from mpiapp.chemistry.smiles_input import read_smi, table_of
-    if options.smiles:
-        table = table_of(options.smiles)
-        path, content = '--smiles', '\n'.join(options.smiles).encode()
-    else:
-        path = options.smiles_csv or options.smi
-        table = MoleculeTable.read(path) if options.smiles_csv \
-            else read_smi(path)
-        content = Path(path).read_bytes()
-    return table, {'path': path, 'n_records': len(table.rows),
-                   'sha256': hashlib.sha256(content).hexdigest()}
-
-
-def look(
-    table: MoleculeTable, recipe: Recipe,
-) -> tuple[dict[int, Facts], dict[int, tuple[str, str]]]:
-    """Look at every molecule; return what is known, and what is refused.
-
-    Raises:
-        InputError: all are refused.
-    """
-    from mpiapp.chemistry.embedding import facts
-    from mpiapp.records import Rejection
-    known: dict[int, Facts] = {}
-    refused: dict[int, tuple[str, str]] = {}
-    for i, row in enumerate(table.rows):
-        try:
-            known[i] = facts(row, recipe)
-        except Rejection as error:
-            refused[i] = error.reason, error.message
-    if not known:
-        lines = [f'  {table.rows[i].name}: {reason}: {message}' for
-                 i, (reason, message) in list(refused.items())[:8]]
-        raise InputError(f'none of {len(refused)} molecules can be embedded'
-                         '\n' + '\n'.join(lines))
-    return known, refused
+def result_stem(options: Options) -> Path:
+    """Return the common beginning of all result files."""
+    return Path(options.output_dir) / options.output_prefix
 
 
 def cost_model() -> Any:
@@ -358,12 +239,10 @@ def make_attempts(
 ) -> Progress:
     """Collective: make attempts in rounds until there are enough."""
     from mpiapp import engine
-    from mpiapp.workers.embed import BLOCK
-    from mpiapp.workers.ensembles import first_attempts
-    progress = Progress([
-        min(first_attempts(n, options.oversample, BLOCK),
-            prepared.sorting.most_attempts)
-        for n in prepared.asked(options, {})])
+    from mpiapp.workers.conformer_rounds import (
+        Progress, extend, round_plan, sort_together
+    )
+    progress = Progress(prepared.first(prepared.asked({})))
     stale = list(prepared.facts)
     while True:
         if progress.outcomes and world.comm.rank == 0:
@@ -372,79 +251,17 @@ def make_attempts(
         plan = round_plan(prepared, progress.attempts,
                           options.resume or bool(progress.outcomes))
         progress.outcomes.append(engine.run(world, plan, worker))
+        if plan.overwrite and world.comm.rank == 0:
+            # the attempts are ours now: these are of an earlier run
+            prepared.paths.sdf.unlink(missing_ok=True)
+            prepared.paths.result.unlink(missing_ok=True)
         if progress.outcomes[-1].stopped:
             return progress
         progress.found.update(sort_together(
             world.comm, prepared, progress.attempts, stale))
-        stale = extend(options, prepared, progress)
+        stale = extend(prepared, progress)
         if not stale:
             return progress
-
-
-def round_plan(
-    prepared: Prepared, attempts: Sequence[int], resume: bool,
-) -> Plan:
-    """Return the plan with the blocks of these attempts wanted."""
-    import numpy as np
-
-    from mpiapp.store.provenance import package_versions
-    from mpiapp.workers.embed import BLOCK
-    blocks, rows = prepared.sorting.blocks, prepared.table.rows
-    wanted = np.zeros(prepared.plan.n_records, bool)
-    for i, n in enumerate(attempts):
-        wanted[i * blocks:i * blocks + n // BLOCK] = True
-
-    def blank(row: int) -> dict[str, Any]:
-        molecule, block = divmod(row, blocks)
-        known = {'molecule': molecule, 'block': block,
-                 'name': rows[molecule].name}
-        return known if wanted[row] else known | {
-            'status': 6, 'reason': 'not_needed'}
-    plan = prepared.plan
-    meta = {'program': 'conformers', 'content': 'attempts',
-            'settings': plan.settings, 'inputs': plan.inputs,
-            'packages': package_versions()}
-    return replace(plan, wanted=wanted, blank=blank, meta=meta,
-                   resume=resume, overwrite=plan.overwrite and not resume)
-
-
-def sort_together(
-    comm: Any, prepared: Prepared, attempts: Sequence[int],
-    stale: Sequence[int],
-) -> dict[int, Ensemble]:
-    """Collective: sort out the conformers of molecules, each rank some."""
-    from mpiapp.parallel.agree import agree
-    from mpiapp.store.reader import load
-    from mpiapp.workers.pools import sort_molecules
-    mine: dict[int, Ensemble] = {}
-    with agree(comm, 'sorting out the conformers'):
-        numbers = [i for i in stale if attempts[i]][comm.rank::comm.size]
-        if numbers:
-            mine = sort_molecules(
-                load(prepared.plan.result), prepared.table.rows, numbers,
-                attempts, prepared.sorting)
-    return {i: e for part in comm.allgather(mine) for i, e in part.items()}
-
-
-def extend(
-    options: Options, prepared: Prepared, progress: Progress,
-) -> list[int]:
-    """Ask for more attempts where conformers lack; return these molecules."""
-    from mpiapp.workers.embed import BLOCK
-    from mpiapp.workers.ensembles import first_attempts, more_attempts
-    spent = {i: len(e) for i, e in progress.found.items() if e.spent}
-    most = prepared.sorting.most_attempts
-    extended = []
-    for i, n in enumerate(prepared.asked(options, spent)):
-        found, made = progress.found.get(i), progress.attempts[i]
-        if i in spent or n <= (len(found) if found else 0):
-            continue
-        more = first_attempts(n, options.oversample, BLOCK) \
-            if found is None else more_attempts(
-                n - len(found), made, len(found), BLOCK)
-        progress.attempts[i] = min(made + more, most)
-        extended.append(i)
-    return extended
 
 
 def finish(
@@ -459,12 +276,13 @@ def finish(
     from mpiapp.store.reader import load
     from mpiapp.store.sources import MemorySource
     from mpiapp.workers.conformer_records import MOLECULES, write_molecules
-    comm, paths = world.comm, result_paths(options)
+    from mpiapp.workers.conformer_rounds import molecules_made, timing
+    comm, paths = world.comm, prepared.paths
     rows: dict[int, dict[str, Any]] = {}
     with agree(comm, 'writing the SD file'):
         if comm.rank == 0:
             rows = write_molecules(
-                paths.sdf, molecules_made(options, prepared, progress),
+                paths.sdf, molecules_made(prepared, progress),
                 load(paths.attempts), prepared.sorting.blocks)
     meta = {
         'program': 'conformers', 'content': 'molecules',
@@ -484,7 +302,7 @@ def finish(
         sum(r.get('n_written', 0) for r in rows.values())))
     outcome = replace(progress.outcomes[-1], statuses=statuses)
     if comm.rank == 0:
-        print(told(options, prepared, progress, rows), flush=True)
+        print(told(prepared, progress, rows), flush=True)
     return verdict(comm, options, outcome, n_written)
 
 
@@ -503,32 +321,6 @@ def verdict(
     return code
 
 
-def molecules_made(
-    options: Options, prepared: Prepared, progress: Progress,
-) -> list[Made]:
-    """Return every molecule with what was asked and made of it."""
-    from mpiapp.workers.conformer_records import Made
-    asked = prepared.asked(options, {})
-    wanted = prepared.asked(options, {
-        i: len(e) for i, e in progress.found.items() if e.spent})
-    return [
-        Made(i, row, prepared.facts.get(i), prepared.refused.get(i),
-             asked[i], wanted[i], progress.found.get(i))
-        for i, row in enumerate(prepared.table.rows)]
-
-
-def timing(progress: Progress) -> dict[str, Any]:
-    """Return where the time of this run went, summed over its rounds."""
-    rounds = [o.ranks for o in progress.outcomes]
-    return {
-        'n_ranks': len(rounds[0]), 'n_rounds': len(rounds),
-        'wall_seconds': sum(o.wall for o in progress.outcomes),
-        **{name: [sum(of[rank][name] for of in rounds)
-                  for rank in range(len(rounds[0]))]
-           for name in rounds[0][0]},
-    }
-
-
 def greeting(options: Options, prepared: Prepared) -> str:
     """Say in one line what runs."""
     import mpiapp
@@ -539,67 +331,22 @@ def greeting(options: Options, prepared: Prepared) -> str:
             f'{len(prepared.table.rows)} molecules, {asked}')
 
 
-def open_stereo_of(options: Options, prepared: Prepared) -> list[str]:
-    """List the molecules whose SMILES leave stereo open."""
-    from mpiapp.reporting.conformers import open_lines
-    how = {'one': 'one isomer of each is made',
-           'enumerate': 'all isomers are made',
-           'refuse': 'they are refused'}[options.stereo]
-    return open_lines({
-        prepared.table.rows[i].name: f.left_open
-        for i, f in prepared.facts.items() if f.left_open}, how)
-
-
 def told(
-    options: Options, prepared: Prepared, progress: Progress,
+    prepared: Prepared, progress: Progress,
     rows: Mapping[int, Mapping[str, Any]],
 ) -> str:
     """Return the closing table."""
     from mpiapp.reporting.conformers import closing
+    from mpiapp.workers.conformer_preview import open_stereo_of
+    from mpiapp.workers.conformer_rounds import timing
     from mpiapp.workers.embed import BLOCK
-    paths = result_paths(options)
+    paths = prepared.paths
     spent = timing(progress)
     return closing(
-        list(rows.values()), open_stereo_of(options, prepared), spent,
+        list(rows.values()), open_stereo_of(prepared), spent,
         int(sum(spent['records'])) * BLOCK,
         [p for p in (paths.sdf, paths.result, paths.attempts)
          if p.exists()])
-
-
-def preview(options: Options, prepared: Prepared, n_ranks: int) -> str:
-    """Make one attempt, and say what a run would do and take."""
-    import time
-
-    from mpiapp.chemistry.embedding import attempt
-    from mpiapp.chemistry.embedding import prepare as prepare_molecule
-    from mpiapp.partition import longest_first, makespan
-    from mpiapp.reporting.conformers import plan_lines
-    from mpiapp.workers.conformer_records import identity
-    from mpiapp.workers.embed import BLOCK
-    from mpiapp.workers.ensembles import first_attempts
-    by_size = sorted(prepared.facts, key=lambda i: prepared.facts[i].n_atoms)
-    middle = by_size[len(by_size) // 2]
-    row = prepared.table.rows[middle]
-    subject = prepare_molecule(row, prepared.recipe)
-    began = time.perf_counter()
-    attempt(subject, prepared.recipe, 0)
-    seconds = time.perf_counter() - began
-    made = molecules_made(options, prepared, Progress([]))
-    plan = round_plan(prepared, [
-        first_attempts(m.n_asked, options.oversample, BLOCK)
-        for m in made], False)
-    costs = plan.cost_model.refit(
-        [prepared.facts[middle].n_atoms], [BLOCK * seconds],
-    ).predict(plan.n_atoms)[plan.wanted]
-    paths = result_paths(options)
-    return plan_lines(
-        plan.inputs[0],
-        [identity(m) | {'n_asked': m.n_asked} | (
-            dict(zip(('reason', 'message'), m.refused)) if m.refused
-            else {}) for m in made],
-        open_stereo_of(options, prepared), (row.name, seconds),
-        makespan(costs, n_ranks, longest_first(costs, range(len(costs)))),
-        n_ranks, [paths.sdf, paths.result])
 
 
 if __name__ == '__main__':
