@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mpiapp.chemistry.checks import check_structure
 from mpiapp.chemistry.folding import fold_pairs, folded_bounds
 from mpiapp.chemistry.isomers import isomers, open_stereo
+from mpiapp.chemistry.knots import knotted
 from mpiapp.chemistry.molecules import TableRow
 from mpiapp.chemistry.stereo import (
     Stereo, carried_labels, labels_lost, stereo_labels
@@ -23,7 +24,7 @@ from mpiapp.chemistry.stereo import (
 from mpiapp.records import Floats, Rejection, Structure
 
 #: what becomes of an attempt
-OUTCOMES = ('made', 'not_embedded', 'unsound', 'stereo_changed')
+OUTCOMES = ('made', 'not_embedded', 'unsound', 'stereo_changed', 'knotted')
 MADE = 'made'
 #: starts that RDKit tries for one attempt before it gives up
 STARTS = 20
@@ -274,6 +275,8 @@ def _judged(
         check_structure(structure)
     except Rejection:
         return 'unsound'
+    if knotted(structure, positions):
+        return 'knotted'
     found = stereo_labels(structure, positions)
     lost = labels_lost(subject.wanted[isomer], found)
     return 'stereo_changed' if lost else MADE

@@ -41,6 +41,8 @@ MOLECULES = Schema((
            'minimisation converged', default=0),
     Column('n_stereo_changed', 'conformers', 'i4', '1', 'geometries given '
            'up because a stereo label changed', default=0),
+    Column('n_unsound', 'conformers', 'i4', '1', 'geometries given up with '
+           'a bond through a ring, or with atoms on one another', default=0),
     Column('n_outside', 'conformers', 'i4', '1', 'distinct conformers above '
            'the energy window', default=0),
     Column('n_unique', 'conformers', 'i4', '1', 'distinct conformers within '
@@ -186,7 +188,8 @@ def outcome_of(
         return {'status': int(Status.FAILED), 'reason': 'not_embedded',
                 'message': f'no conformer in {ensemble.n_attempts} attempts: '
                 f'{ensemble.n_embedded} embedded, '
-                f'{ensemble.n_stereo_changed} changed their stereo labels'}
+                f'{ensemble.n_stereo_changed} changed their stereo labels, '
+                f'{ensemble.n_unsound} were unsound'}
     if n_written < n_asked:
         return {'status': int(Status.UNCONVERGED),
                 'reason': 'few_conformers',
@@ -206,6 +209,7 @@ def counts_of(
         'n_embedded': ensemble.n_embedded,
         'n_minimised': ensemble.n_minimised,
         'n_stereo_changed': ensemble.n_stereo_changed,
+        'n_unsound': ensemble.n_unsound,
         'n_outside': ensemble.n_outside, 'n_unique': len(ensemble),
         'n_written': len(chosen),
         'n_isomers': len(set(ensemble.isomer[chosen].tolist())),

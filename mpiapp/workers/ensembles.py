@@ -69,6 +69,7 @@ class Ensemble:
     n_embedded: int
     n_minimised: int
     n_stereo_changed: int
+    n_unsound: int
     n_outside: int
     n_superposed: int
     spent: bool
@@ -102,6 +103,7 @@ def sort_out(
         chosen, energies[chosen], isomers[chosen], pool.number[made[chosen]],
         pool.folded[made[chosen]], n, n - pool.count('not_embedded'),
         int(pool.minimised[made].sum()), pool.count('stereo_changed'),
+        pool.count('unsound') + pool.count('knotted'),
         int((~inside).sum()), n_superposed,
         n >= most_attempts or n - 1 - latest >= max(PATIENCE, len(chosen)))
 

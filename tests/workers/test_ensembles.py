@@ -8,8 +8,8 @@ from mpiapp.chemistry.embedding import bare_structure
 from mpiapp.chemistry.pruning import Limits, Matcher
 from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.workers.ensembles import (
-    PATIENCE, UNLIMITED, Ensemble, Pool, choose, first_attempts,
-    more_attempts, shares, sort_out
+    PATIENCE, UNLIMITED, Ensemble, Pool, choose, first_attempts, more_attempts,
+    shares, sort_out
 )
 
 MANY = 10**6
@@ -98,7 +98,7 @@ def test_isomers_are_chosen_evenly_and_the_lowest_of_each() -> None:
     isomers = np.array([0, 0, 0, 0, 1, 1])
     ensemble = Ensemble(
         np.arange(6), np.arange(6.0), isomers, np.arange(6), np.zeros(6),
-        6, 6, 6, 0, 0, 0, False)
+        6, 6, 6, 0, 0, 0, 0, False)
     assert choose(ensemble, 4).tolist() == [0, 1, 4, 5]
     assert choose(ensemble, 3).tolist() == [0, 1, 4]
     assert choose(ensemble, 99).tolist() == list(range(6))
