@@ -75,12 +75,12 @@ class MoleculeTable:
             with open(path, newline='', encoding='utf-8-sig') as source:
                 reader = csv.DictReader(source, strict=True)
                 _check_columns(path, reader.fieldnames or ())
-                rows = [_row(path, i, values)
+                rows = [table_row(path, i, values)
                         for i, values in enumerate(reader, 1)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f'{path}: the molecule table cannot be read: '
                              f'{error}') from error
-        _check_names(path, rows)
+        check_names(path, rows)
         return cls(tuple(rows))
 
     def match(self, structure: Structure,
@@ -159,7 +159,10 @@ def _check_columns(path: Path, found: Any) -> None:
                          f'first line; found {", ".join(found) or "nothing"}')
 
 
-def _row(path: Path, number: int, values: Mapping[str, Any]) -> TableRow:
+def table_row(
+    path: Path, number: int, values: Mapping[str, Any],
+) -> TableRow:
+    """Return a row of a table; raises InputError for what is wrong."""
     from rdkit import Chem
     from rdkit.rdBase import BlockLogs
 
@@ -176,7 +179,8 @@ def _row(path: Path, number: int, values: Mapping[str, Any]) -> TableRow:
     return TableRow(texts[0], texts[1], texts[2], texts[3], formula)
 
 
-def _check_names(path: Path, rows: list[TableRow]) -> None:
+def check_names(path: Path, rows: list[TableRow]) -> None:
+    """Raise InputError for a table without rows or with a name twice."""
     if not rows:
         raise InputError(f'{path}: the molecule table has no rows')
     seen: dict[str, int] = {}

@@ -56,6 +56,24 @@ def stereo_labels(structure: Structure, positions: Floats) -> Stereo:
                   _double_bonds(molecule), axes)
 
 
+def carried_labels(molecule: Any) -> Stereo:
+    """Return the labels that RDKit's molecule carries, without axes."""
+    from rdkit import Chem
+
+    Chem.AssignStereochemistry(molecule, cleanIt=True, force=True)
+    return Stereo(_cip(molecule, _resonant_centres(molecule)),
+                  _double_bonds(molecule))
+
+
+def labels_lost(wanted: Stereo, found: Stereo) -> bool:
+    """Tell whether a centre or double bond is not labelled as wanted."""
+    there = {text for labels in (found.cip, found.double_bonds)
+             for text in labels.split(',')}
+    return any(text and text not in there
+               for labels in (wanted.cip, wanted.double_bonds)
+               for text in labels.split(','))
+
+
 def stereo_changed(a: Stereo, b: Stereo) -> str:
     """Return '' for equal labels, else what differs, first to second."""
     if a == b:
