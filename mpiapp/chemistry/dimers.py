@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.chemistry.bonds import bond_list
+from mpiapp.bonding import bond_list
 from mpiapp.chemistry.dimer_names import ORIGINAL
 from mpiapp.chemistry.planes import pair_measures
 from mpiapp.records import Floats
