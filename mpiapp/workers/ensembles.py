@@ -240,7 +240,8 @@ class CampaignData:
         """Return the records of one molecule."""
         table = self.campaign.table
         return Conformers(
-            rows, self.status[rows], self.energies[rows],
+            rows, self.status[rows], self.words('reason', rows),
+            self.energies[rows],
             {name: values[rows] for name, values in self.values.items()},
             self.words(self.prefix + CLASS, rows),
             self.words(COMPAT + CLASS, rows), self.dark[rows],

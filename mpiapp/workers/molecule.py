@@ -5,6 +5,7 @@ Pure: arrays in, lines of tables out.  The tables are described by
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +82,7 @@ class Conformers:
 
     rows: Ints
     status: Ints
+    reasons: Sequence[str]
     energies: Floats
     columns: Mapping[str, Floats]
     classes: Sequence[str]
@@ -178,7 +180,10 @@ def _used(
         if outside.any():
             notes.append(f'{int(outside.sum())} above the energy window')
     if not used.any():
-        notes.append('no converged conformer')
+        why = Counter(reason for reason in c.reasons if reason)
+        text = ', '.join(f'{n} {word}' for word, n in why.most_common())
+        notes.append('no converged conformer' + (f' ({text})' if text
+                                                 else ''))
     n_patterns = len({c.cip[i] for i in np.flatnonzero(used).tolist()})
     if n_patterns > 1:
         notes.append(f'{n_patterns} patterns of CIP labels')
