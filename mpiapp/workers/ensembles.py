@@ -247,7 +247,9 @@ class CampaignData:
             self.words(COMPAT + CLASS, rows), self.dark[rows],
             {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
-            self.identity(rows, formula), skeletons or {}, positions or {})
+            self.identity(rows, formula),
+            bool((table['charge_ignored'].to_numpy()[rows] > 0).any()),
+            skeletons or {}, positions or {})
 
     def words(self, name: str, rows: Ints) -> list[str]:
         """Return a column of text, empty where the file has none."""

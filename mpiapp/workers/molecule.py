@@ -91,6 +91,7 @@ class Conformers:
     judged: Mapping[str, Floats]
     cip: Sequence[str]
     identity: Line
+    charge_ignored: bool = False
     skeletons: Mapping[int, Skeleton] = field(default_factory=dict)
     positions: Mapping[int, Floats] = field(default_factory=dict)
 
@@ -170,6 +171,8 @@ def _used(
         np.arange(len(c.rows)), list(c.positions))
     used = done & finite
     notes = []
+    if c.charge_ignored:
+        notes.append('charge ignored by the model')
     if (done & ~finite).any():
         notes.append(f'{int((done & ~finite).sum())} without energy or '
                      'geometry')
