@@ -23,7 +23,7 @@ RUNS = {
     'charged': ('--calculator', 'gfn2'),
     'neutralised': ('--calculator', 'gfn2', '--charge-policy', 'neutralise'),
     'allowed': ('--model', 'student', '--charge-policy', 'allow'),
-    'refused': ('--calculator', 'lj'),
+    'refused': ('--model', 'student'),
 }
 
 
