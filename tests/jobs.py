@@ -53,6 +53,18 @@ def run(program: str, *words: object, n: int = 0, **extra: str) -> Ended:
     return Ended(done.returncode, done.stdout)
 
 
+def bytes_of_results(out: Path) -> int:
+    """Return the size of what the journals below a folder hold by now.
+
+    Their heads, which list all columns, do not count.
+    """
+    from mpiapp.records import RELAX
+    from mpiapp.store.packing import schema_json
+    head = len(schema_json(RELAX)) + 500
+    return sum(max(path.stat().st_size - head, 0)
+               for path in out.glob('**/*.jnl'))
+
+
 def ranks_of(marker: str) -> list[int]:
     """Return the processes of the ranks whose command line has a marker."""
     found = []

@@ -17,7 +17,7 @@ import pytest
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest, differences
 from mpiapp.store.reader import load
-from tests.jobs import Ended, needs_mpirun, run, run_and
+from tests.jobs import Ended, bytes_of_results, needs_mpirun, run, run_and
 
 #: 13 real records: neutral library starts and anions, 109-160 atoms
 N_RECORDS = 13
@@ -85,8 +85,7 @@ def test_the_content_does_not_depend_on_ranks_or_writer(
 
 def finished(out: Path, n: int) -> bool:
     """Tell whether the journals hold about n results."""
-    size = sum(p.stat().st_size for p in out.glob('*.journal/*.jnl'))
-    return size > 4_000 + 9_000 * n
+    return bytes_of_results(out) > 12_000 * n
 
 
 def journalled(out: Path) -> int:

@@ -232,6 +232,9 @@ def test_a_full_output_folder_is_refused(tmp_path: Path) -> None:
     (['--calculator', 'dft9'], 'allowed'),
     (['--smiles-csv', 'absent.csv'], 'absent.csv'),
     (['--backend', 'warp'], 'back end'),
+    (['--descriptors', 'some'], '--descriptors'),
+    (['--systems', 'absent.toml'], 'absent.toml'),
+    (['--compat-system', 'benzene'], 'no aromatic system'),
 ])
 def test_wrong_options_are_refused(
     tmp_path: Path, words: list[str], text: str,

@@ -64,8 +64,9 @@ def dihedrals(torsions: Torsions, positions: Floats) -> Dihedrals:
     """
     start = positions[0]
     arms = [[_atoms(t, start) for t in arm] for arm in torsions.arms]
-    if torsions.symmetric and _key(arms[::-1], start) < _key(arms, start):
-        arms = [[t[::-1] for t in arm[::-1]] for arm in arms[::-1]]
+    if torsions.symmetric:
+        turned = [[t[::-1] for t in arm[::-1]] for arm in arms[::-1]]
+        arms = min(arms, turned, key=lambda ends: _key(ends, start))
     biaryls = sorted(((t.rank, _atoms(t, start)) for t in torsions.biaryls),
                      key=lambda item: (item[0], _size(item[1], start)))
     names = [f'bridge_{letter}{k + 1}'
@@ -96,6 +97,8 @@ def _atoms(torsion: Torsion, start: Floats) -> tuple[int, ...]:
     """Choose between equal atoms: the smallest angle at the start."""
     choices = [(a, *torsion.bond, d)
                for a, d in product(torsion.before, torsion.after) if a != d]
+    if len(choices) == 1:
+        return choices[0]
     return min(choices, key=lambda atoms: _size(atoms, start))
 
 

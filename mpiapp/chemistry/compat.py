@@ -15,7 +15,7 @@ import numpy as np
 from mpiapp.chemistry.aromatic import aromatic_molecule, aromatic_rings, merged
 from mpiapp.chemistry.graph import CACHE_SIZE, Graph
 from mpiapp.chemistry.hulls import overlap_percent
-from mpiapp.chemistry.planes import plane
+from mpiapp.chemistry.planes import cross, plane
 from mpiapp.chemistry.systems import SYSTEMS, System, pattern_of
 from mpiapp.records import Floats
 
@@ -111,8 +111,9 @@ def calibrated(distance: Floats, slope: float = 1.0,
 
 def dihedral(points: Floats) -> Floats:
     """Return the dihedrals [...], -180..180 degrees, of [..., 4, 3]."""
-    first, axis, last = np.moveaxis(np.diff(points, axis=-2), -2, 0)
-    across, beyond = np.cross(first, axis), np.cross(axis, last)
+    steps = points[..., 1:, :] - points[..., :-1, :]
+    first, axis, last = steps[..., 0, :], steps[..., 1, :], steps[..., 2, :]
+    across, beyond = cross(first, axis), cross(axis, last)
     length = np.linalg.norm(axis, axis=-1)
     sine = (first * beyond).sum(axis=-1) * length
     cosine = (across * beyond).sum(axis=-1)

@@ -40,18 +40,19 @@ def statistics(values: Floats) -> list[float]:
 def fractions(
     columns: Mapping[str, Floats], classes: Sequence[str],
 ) -> list[float]:
-    """Return `FRACTIONS` of all conformers; NaN where nothing is known.
+    """Return `FRACTIONS` of all conformers; NaN where no class is known.
 
     `columns` may have plane_angle [deg], vertical [A], overlap [%] and
     dark, each [n]; `classes` [n] are words of `CLASSES`, others: unknown.
-    A conformer without the quantity is not in the fraction, but counts.
+    A conformer without the quantity (planes at a large angle have no
+    distance) is not in the fraction, but counts.
     """
     words = np.array(classes, object)
     known = np.isin(words, CLASSES)
 
     def share(name: str, low: float, high: float = np.inf) -> float:
         values = columns.get(name)
-        if values is None or not np.isfinite(values).any():
+        if values is None or not known.any():
             return float('nan')
         return float(((values > low) & (values < high)).mean())
 

@@ -97,7 +97,7 @@ def plane(points: Floats) -> Plane:
                        axes[..., 0, :], np.nan)
     rms = np.where(finite, s[..., 2] / np.sqrt(points.shape[-2]), np.nan)
     return Plane(_where(finite, middle, np.nan), normal, long_axis,
-                 np.cross(normal, long_axis), rms, quality)
+                 cross(normal, long_axis), rms, quality)
 
 
 def pair_measures(
@@ -120,7 +120,7 @@ def pair_measures(
     common = angle <= MAX_PLANE_ANGLE
     slip = np.where(common, _norm(sideways), np.nan)
     long_axis, twist = _long_axes(a, b, mean, sideways)
-    short_axis = np.cross(mean, long_axis)
+    short_axis = cross(mean, long_axis)
     turn = _rotation(a.normal, b.normal, angle)
     overlap = overlap_percent(a_points, b_points, mean)
     contact = closest(a_points if contact_a is None else contact_a,
@@ -160,6 +160,14 @@ def mean_normal(first: Floats, second: Floats, between: Floats) -> Floats:
     return _mean_axis(first, second, between)
 
 
+def cross(a: Floats, b: Floats) -> Floats:
+    """Return cross products [..., 3]; numpy's costs twice as much on few."""
+    return np.stack([
+        a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
+        a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
+        a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]], axis=-1)
+
+
 def closest(a: Floats, b: Floats) -> Floats:
     """Return the shortest distance [...] of points [..., n, 3] to others."""
     apart = np.asarray(a)[..., :, None, :] - np.asarray(b)[..., None, :, :]
@@ -185,7 +193,7 @@ def _rotation(first: Floats, second: Floats, angle: Floats) -> Floats:
 
     Zero for parallel normals.
     """
-    axis = np.cross(first, _aligned(first, second))
+    axis = cross(first, _aligned(first, second))
     length = _norm(axis)
     return axis * (angle / np.where(length == 0, 1, length))[..., None]
 

@@ -20,7 +20,7 @@ from mpiapp.records import Column
 from mpiapp.store.files import StoreError, explain
 from mpiapp.store.hdf5 import open_serial, text_dtype
 from mpiapp.store.layout import NO_VALUES
-from mpiapp.store.metadata import write_mapping
+from mpiapp.store.metadata import plain, write_mapping
 from mpiapp.store.packing import cut_text, little
 
 if TYPE_CHECKING:
@@ -133,6 +133,4 @@ def read_settings(file: Any) -> dict[str, Any]:
     if GROUP not in file:
         return {}
     attributes = file[GROUP].attrs
-    return {name: attributes[name].tolist()
-            if isinstance(attributes[name], np.ndarray)
-            else attributes[name] for name in attributes}
+    return {name: plain(attributes[name]) for name in attributes}

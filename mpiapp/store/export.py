@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpiapp.chemistry.charge import apply_policy
+from mpiapp.chemistry.descriptors import stored_structure
 from mpiapp.errors import InputError
 from mpiapp.records import Floats, Ints, Status, Structure
 from mpiapp.store import descriptor_table
@@ -33,6 +34,10 @@ HAS_RESULT = (Status.CONVERGED, Status.UNCONVERGED)
 #: what the tables show besides the columns of the result file
 ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
     | descriptor_table.ADDED
+
+#: what the result file knows of the atoms of a record
+STRUCTURE = ('numbers', 'x_start', 'x_final', 'bonds', 'bond_orders',
+             'formal_charges')
 
 #: records that are held at a time
 SPAN = 2000
@@ -105,9 +110,9 @@ def write_tables(
 
     And the tables of the ensembles, where the file has them.
 
-    `collection` are the input files of the campaign; without them (None)
-    there is no SDF, which has their bonds and tags.  Each file appears when
-    it is complete.  Returns their paths.
+    `collection` are the input files of the campaign, whose tags the SDF
+    keeps; without them (None) its structures are those of the result file.
+    Each file appears when it is complete.  Returns their paths.
 
     Raises:
         InputError: no result file, or one of another kind or other input.
@@ -129,8 +134,6 @@ def write_tables(
                for r in as_records(table)))
     write_csv(paths[1], SUMMARY, summary_lines(table))
     paths[2:2] = write_ensembles(campaign, prefix)
-    if collection is None:
-        return paths[:-1]
     with replacing(paths[-1]) as part, \
             open(part, 'w', encoding='utf-8', newline='\n') as file:
         file.writelines(final_records(campaign, collection, table))
@@ -217,7 +220,8 @@ def _mean(values: Floats) -> float:
 
 
 def final_records(
-    campaign: Campaign, collection: Collection, table: pandas.DataFrame,
+    campaign: Campaign, collection: Collection | None,
+    table: pandas.DataFrame,
 ) -> Iterator[str]:
     """Yield the SD records of all records that have a final geometry.
 
@@ -227,16 +231,20 @@ def final_records(
     for start in range(0, len(table), SPAN):
         part = table.iloc[start:start + SPAN]
         rows = part['row'].to_numpy()
-        numbers = campaign.ragged_span('numbers', rows[0], rows[-1] + 1)
-        final = campaign.ragged_span('x_final', rows[0], rows[-1] + 1)
+        atoms = {name: campaign.ragged_span(name, rows[0], rows[-1] + 1)
+                 for name in STRUCTURE}
         for record in as_records(part):
             i = record['row'] - rows[0]
-            if len(final[i]) and np.isfinite(final[i]).all():
-                structure = _computed(collection, record, numbers[i])
+            mine = {name: values[i] for name, values in atoms.items()}
+            final = mine['x_final']
+            if len(final) and np.isfinite(final).all():
+                structure = stored_structure({**record, **mine}) \
+                    if collection is None else _computed(
+                        collection, record, mine['numbers'])
                 tags = {**structure.tags, **final_tags(record)}
                 structure = replace(
                     structure, title=structure.title or record['name'])
-                yield write_sdf_record(structure, final[i], tags)
+                yield write_sdf_record(structure, final, tags)
 
 
 def _computed(

@@ -240,13 +240,16 @@ class CampaignData:
         """Return the records of one molecule."""
         table = self.campaign.table
         return Conformers(
-            rows, self.status[rows], self.energies[rows],
+            rows, self.status[rows], self.words('reason', rows),
+            self.energies[rows],
             {name: values[rows] for name, values in self.values.items()},
             self.words(self.prefix + CLASS, rows),
             self.words(COMPAT + CLASS, rows), self.dark[rows],
             {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
-            self.identity(rows, formula), skeletons or {}, positions or {})
+            self.identity(rows, formula),
+            bool((table['charge_ignored'].to_numpy()[rows] > 0).any()),
+            skeletons or {}, positions or {})
 
     def words(self, name: str, rows: Ints) -> list[str]:
         """Return a column of text, empty where the file has none."""

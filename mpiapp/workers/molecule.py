@@ -5,6 +5,7 @@ Pure: arrays in, lines of tables out.  The tables are described by
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,6 +82,7 @@ class Conformers:
 
     rows: Ints
     status: Ints
+    reasons: Sequence[str]
     energies: Floats
     columns: Mapping[str, Floats]
     classes: Sequence[str]
@@ -89,6 +91,7 @@ class Conformers:
     judged: Mapping[str, Floats]
     cip: Sequence[str]
     identity: Line
+    charge_ignored: bool = False
     skeletons: Mapping[int, Skeleton] = field(default_factory=dict)
     positions: Mapping[int, Floats] = field(default_factory=dict)
 
@@ -168,6 +171,8 @@ def _used(
         np.arange(len(c.rows)), list(c.positions))
     used = done & finite
     notes = []
+    if c.charge_ignored:
+        notes.append('charge ignored by the model')
     if (done & ~finite).any():
         notes.append(f'{int((done & ~finite).sum())} without energy or '
                      'geometry')
@@ -178,7 +183,10 @@ def _used(
         if outside.any():
             notes.append(f'{int(outside.sum())} above the energy window')
     if not used.any():
-        notes.append('no converged conformer')
+        why = Counter(reason for reason in c.reasons if reason)
+        text = ', '.join(f'{n} {word}' for word, n in why.most_common())
+        notes.append('no converged conformer' + (f' ({text})' if text
+                                                 else ''))
     n_patterns = len({c.cip[i] for i in np.flatnonzero(used).tolist()})
     if n_patterns > 1:
         notes.append(f'{n_patterns} patterns of CIP labels')

@@ -17,7 +17,7 @@ import pytest
 
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
-from tests.jobs import Ended, ranks_of, run
+from tests.jobs import Ended, bytes_of_results, ranks_of, run
 from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
@@ -154,7 +154,7 @@ def test_the_exit_code_of_the_ranks_is_that_of_srun(
 
 def begun(out: Path) -> bool:
     """Tell whether the journals hold some results."""
-    return sum(p.stat().st_size for p in out.glob('*/*.jnl')) > 100_000
+    return bytes_of_results(out) > 60_000
 
 
 def run_and(

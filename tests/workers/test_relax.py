@@ -265,3 +265,74 @@ def test_an_absurd_tag_does_not_matter(
     worker = worker_of(collection, Pull(still), 'allow')
     found = rows(list(worker(FakeStream([0]))))
     assert found[0]['mseq'] == -1
+
+
+def test_descriptors_are_there_before_and_after(data_dir: Path) -> None:
+    found = rows(work(data_dir, ANIONS, Pull(still), charge_policy='allow'))
+    for row in found:
+        assert row['classification'] in ('strong', 'weak', 'monomer')
+        assert row['classification'] == row['classification_start']
+        assert row['vertical'] == pytest.approx(
+            row['vertical_start'], nan_ok=True)
+        assert row['compat_distance'] == row['compat_distance_start'] > 0
+        assert row['chromophore_name'] == ['chrysene'] * 2
+        assert len(row['bonds']) == len(row['bond_orders']) > 117
+        assert row['formal_charges'].sum() == row['charge'] == -1
+
+
+def test_an_xyz_record_has_bonds_of_unknown_order(data_dir: Path) -> None:
+    row, = rows(work(data_dir, ETHANE, Pull(still)))
+    assert len(row['bonds']) == 7 and not row['bond_orders'].any()
+    assert row['formal_charges'].tolist() == [0] * 8
+    assert row['descriptor_note'] == 'no aromatic ring'
+
+
+def test_added_hydrogens_are_bonded_in_the_row(data_dir: Path) -> None:
+    row = rows(work(data_dir, ANIONS, Pull(still),
+                    charge_policy='neutralise'))[0]
+    assert 117 in row['bonds'] and len(row['formal_charges']) == 118
+    assert not row['formal_charges'].any()
+
+
+@pytest.mark.parametrize('potential, status', [
+    (Pull(still, fail='no SCF'), Status.FAILED),
+    (Pull(lambda x: x * [1, 1, -1]), Status.BROKEN)])
+def test_an_invalid_result_keeps_the_descriptors_of_the_start(
+    data_dir: Path, potential: Pull, status: Status,
+) -> None:
+    row = rows(work(data_dir, ANIONS, potential, charge_policy='allow',
+                    max_steps=50))[0]
+    assert row['status'] == status
+    assert row['classification_start'] in ('strong', 'weak', 'monomer')
+    assert np.isfinite(row['plane_angle_start'])
+    assert row['classification'] == 'none' and np.isnan(row['plane_angle'])
+    assert row['descriptor_note'] == 'no valid final geometry'
+    assert np.isnan(row['pair_contact']).all()
+
+
+def test_failing_descriptors_do_not_fail_the_record(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(*_: Any) -> None:
+        raise np.linalg.LinAlgError('SVD did not converge')
+
+    monkeypatch.setattr(
+        'mpiapp.chemistry.descriptors.measure_pairs', faulty)
+    found = rows(work(data_dir, ANIONS, Pull(still), charge_policy='allow'))
+    assert {r['status'] for r in found} == {Status.CONVERGED}
+    assert {r['descriptor_note'] for r in found} == {
+        'failed: LinAlgError: SVD did not converge'}
+
+
+def test_conformers_share_the_search_for_chromophores(
+    data_dir: Path,
+) -> None:
+    from mpiapp.chemistry.bridges import torsions_of
+    from mpiapp.chemistry.chromophores import chromophores_of
+    from mpiapp.chemistry.compat import ring_sets
+    searches: list[Any] = [chromophores_of, ring_sets, torsions_of]
+    for search in searches:
+        search.cache_clear()
+    work(data_dir, ANIONS, Pull(still), charge_policy='allow')
+    assert [s.cache_info().misses for s in searches] == [1, 1, 1]
+    assert [s.cache_info().hits for s in searches] == [4, 4, 4]
