@@ -6,7 +6,7 @@ record that goes on passes its finished legs again without computing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import fields
 from io import BytesIO
 from typing import Any
 from zipfile import BadZipFile
@@ -21,9 +21,11 @@ from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Evaluation, Floats
 
 FORMAT = 1
-#: fields of `Relaxed` that are text, and the positions
-_TEXT = (1, 2)
-_POSITIONS = 6
+#: fields of `Relaxed` by what they are; the others are real numbers
+_TEXT = ('outcome', 'message')
+_WHOLE = ('key', 'steps', 'evaluations', 'atom_steps', 'rough_evaluations')
+_REAL = tuple(f.name for f in fields(Relaxed)
+              if f.name not in (*_TEXT, *_WHOLE, 'positions'))
 
 
 class Stopped(Exception):
@@ -125,12 +127,11 @@ class Legs:
             'running': np.frombuffer(running or self._running, np.uint8),
             'energies': np.array(self._energies, np.float64)}
         for i, (end, change) in enumerate(self._done):
-            fields = astuple(end)
-            arrays[f'text_{i}'] = np.array([fields[j] for j in _TEXT])
+            arrays[f'text_{i}'] = np.array([getattr(end, n) for n in _TEXT])
+            arrays[f'whole_{i}'] = np.array([getattr(end, n) for n in _WHOLE])
+            arrays[f'real_{i}'] = np.array(
+                [*(getattr(end, n) for n in _REAL), change])
             arrays[f'x_{i}'] = end.positions
-            arrays[f'values_{i}'] = np.array(
-                [float(v) for j, v in enumerate(fields)
-                 if j not in (*_TEXT, _POSITIONS)] + [change])
         buffer = BytesIO()
         np.savez(buffer, **arrays)
         return buffer.getvalue()
@@ -155,10 +156,9 @@ class Legs:
 def _relaxed(
     arrays: dict[str, NDArray[Any]], i: int,
 ) -> tuple[Relaxed, float]:
-    values = arrays[f'values_{i}'].tolist()
-    outcome, message = arrays[f'text_{i}'].tolist()
-    key, e_start, e_final, e_model, fmax, steps, evaluations, seconds, \
-        atom_steps, change = values
-    return Relaxed(int(key), outcome, message, e_start, e_final, e_model,
-                   arrays[f'x_{i}'], fmax, int(steps), int(evaluations),
-                   seconds, int(atom_steps)), change
+    *real, change = arrays[f'real_{i}'].tolist()
+    values = {
+        **dict(zip(_TEXT, arrays[f'text_{i}'].tolist(), strict=True)),
+        **dict(zip(_WHOLE, arrays[f'whole_{i}'].tolist(), strict=True)),
+        **dict(zip(_REAL, real, strict=True))}
+    return Relaxed(positions=arrays[f'x_{i}'], **values), change
