@@ -12,6 +12,7 @@ from mpiapp.potentials import PotentialOptions, build, obtain
 from mpiapp.potentials.mace.first_stage import TOLERANCE, build_first
 from mpiapp.records import RELAX, Batch, Finished, Item, Status, Structure
 from mpiapp.structures import Collection
+from mpiapp.workers.reading import FileRecords
 from mpiapp.workers.relax import RelaxSettings, RelaxWorker
 
 # of TorchScript, which e3nn is made of
@@ -71,8 +72,8 @@ def rows(molecule: Path, chosen: PotentialOptions, exact: Any) -> Any:
     sample = [collection.load(0)]
     results = []
     for first in (None, build_first(chosen, exact, sample)):
-        worker = RelaxWorker(RelaxSettings(), collection, exact, None,
-                             ['butanol'], first)
+        records = FileRecords(collection, None, ['butanol'])
+        worker = RelaxWorker(RelaxSettings(), records, exact, first)
         finished, = worker(Stream([0]))
         assert isinstance(finished, Finished)
         results.append(RELAX.complete(finished.values))
