@@ -220,7 +220,7 @@ def test_changed_settings_are_refused_with_a_list(
     ended = run('reopt', *words(files[:2], reference.parent, 'ref'),
                 '--resume', '--fmax', '0.1', '--optimizer', 'fire')
     assert ended.code == 2
-    for part in ('fmax: was 0.005, now 0.1', 'optimizer: was "lbfgs", now '
+    for part in ('fmax: was 0.005, now 0.1', 'optimizer: was "internal", now '
                  '"fire"', 'moe_et_5.sdf, now missing'):
         assert part in ended.output
 

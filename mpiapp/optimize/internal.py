@@ -30,6 +30,9 @@ from mpiapp.records import Floats
 
 #: rises of the energy are noise up to this, eV, and this part of |energy|
 NOISE, RELATIVE_NOISE = 1e-5, 1e-9
+#: rises of the energy up to this, eV, count if the forces agree, whose error
+#: in single precision is so much smaller
+DOUBTFUL = 1e-3
 #: largest change of a torsion in a step, radian
 LARGEST_TURN = 0.5
 #: below this trust radius, A, a rising energy is taken as it is
@@ -105,7 +108,7 @@ class Internal:
         """Go on from the new geometry, or back if the energy rose."""
         base, trust, gain = state.base, state.trust, state.gain
         assert base is not None
-        change = new.energy - base.energy
+        change = change_between(base, new)
         noise = NOISE + RELATIVE_NOISE * abs(new.energy)
         poor = change > gain / 4 and -gain > noise
         rose = change > noise
@@ -192,6 +195,18 @@ class Internal:
 
 
 build = Internal
+
+
+def change_between(base: Base, new: Base) -> float:
+    """Return the change of energy [eV]; a small rise is that of the forces.
+
+    The trapezoid of the gradients along the way, exact to third order.
+    """
+    change = new.energy - base.energy
+    if not 0 < change <= DOUBTFUL:
+        return change
+    way = base.place.to_place(new.place)
+    return 0.5 * float(np.dot(way, base.pull + new.pull))
 
 
 def longest_move(moves: Floats) -> float:

@@ -7,8 +7,10 @@ import pytest
 from mpiapp.optimize import optimizer
 from mpiapp.optimize.convergence import converged
 from mpiapp.optimize.driver import Limits, relax
+from mpiapp.optimize.internal import DOUBTFUL, change_between
+from mpiapp.optimize.internals.metric import Place
 from mpiapp.optimize.internals.state import (
-    MOST_FRAMES, MOST_RISES, MOST_VAIN, Progress
+    MOST_FRAMES, MOST_RISES, MOST_VAIN, Base, Progress
 )
 from mpiapp.optimize.tasks import Task
 from mpiapp.potentials import PotentialOptions, build
@@ -245,6 +247,23 @@ def test_an_energy_far_noisier_than_the_forces_does_not_stop_it():
     result = messages(noisy, numbers, x)
     assert result.outcome == 'converged'
     assert result.evaluations < 150  # L-BFGS, which sees no energy: 79
+
+
+def test_a_small_rise_that_the_forces_deny_is_none(toys):
+    x = toys.cluster(5, seed=1)
+    state = optimizer('internal').init(x, argon(x))
+
+    def base(where, energy):
+        place = Place.at(state.frame, where)
+        return Base(place, place.decompose(-toys.morse(where)[1].ravel()),
+                    energy)
+    nearer = x + 1e-3 * toys.morse(x)[1]
+    start, end = base(x, 0.0), base(nearer, DOUBTFUL / 2)
+    true = toys.morse(nearer)[0] - toys.morse(x)[0]
+    assert change_between(start, end) == pytest.approx(true, rel=0.01)
+    assert true < 0
+    beyond = replace(end, energy=2 * DOUBTFUL)
+    assert change_between(start, beyond) == 2 * DOUBTFUL
 
 
 def test_a_model_that_cannot_be_factored_ends_in_cartesian_steps(

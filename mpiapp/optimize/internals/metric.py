@@ -14,10 +14,9 @@ import numpy as np
 from scipy.linalg import LinAlgError
 from scipy.linalg.lapack import dpbtrf, dpbtrs
 
+from mpiapp.optimize.internals.coordinates import Coordinates, Slopes
 from mpiapp.optimize.internals.model import stiffness
-from mpiapp.optimize.internals.primitives import (
-    Coordinates, Slopes, slopes, values
-)
+from mpiapp.optimize.internals.primitives import slopes, values
 from mpiapp.optimize.internals.topology import Numbers, choose
 from mpiapp.records import Floats
 

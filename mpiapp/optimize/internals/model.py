@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpiapp.optimize.internals.primitives import Coordinates
+from mpiapp.optimize.internals.coordinates import Coordinates
 from mpiapp.optimize.internals.topology import (
     Numbers, contact_radii, covalent_radii
 )

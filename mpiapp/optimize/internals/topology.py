@@ -14,7 +14,8 @@ from itertools import combinations, compress, product
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.optimize.internals.primitives import Coordinates, arms, bend
+from mpiapp.optimize.internals.coordinates import Coordinates
+from mpiapp.optimize.internals.primitives import arms, bend
 from mpiapp.records import Floats, Ints
 
 Numbers = NDArray[np.integer]
