@@ -40,6 +40,8 @@ ABOUT = ('Check whether potentials stack aromatic dimers correctly: '
 LARGE = 'mace-off23-large'
 #: the method that decides the exit code where --require names none
 REQUIRED = 'gfn2'
+#: options that do not change the results
+OUTPUTS = frozenset({'output', 'h5', 'xyz', 'plot', 'quiet', 'require'})
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 1
 
@@ -201,10 +203,11 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.potentials import PotentialOptions
     from mpiapp.store.output import check_output
     from mpiapp.workers.dimer_items import (
-        chosen_dimers, items_of, molecules_of, read_frames
+        check_starts, chosen_dimers, items_of, molecules_of, read_frames
     )
     from mpiapp.workers.dimer_methods import chosen_methods, look_for
     dimers = chosen_dimers(options.dimers)
+    check_starts(dimers, options.starts)
     gate, references = read_gate_file(options, dimers), known(options)
     names = options.methods or USUAL + (
         (LARGE,) if options.all_methods else ())
@@ -302,7 +305,9 @@ def make_plan(
     settings = settings_of(options, found, items, gate)
     about = {name: dict(a.about or {'missing': a.missing})
              for name, a in found.items()}
-    meta = {'program': 'validate', 'options': result_options(options),
+    decisive = {name: value for name, value in result_options(options).items()
+                if name not in OUTPUTS}
+    meta = {'program': 'validate', 'options': decisive,
             'settings': settings, 'inputs': list(files), 'methods': about,
             'packages': package_versions(), 'gate': asdict(gate)}
     wanted = [not found[item.potential].missing for item in items]
