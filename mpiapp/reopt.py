@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mpiapp.potentials.base import Potential, PotentialOptions
     from mpiapp.store.reader import Campaign
     from mpiapp.structures import Collection
-    from mpiapp.workers.relax import RelaxWorker
+    from mpiapp.workers.relax import RelaxSettings, RelaxWorker
 
 ABOUT = ('Re-optimise conformers of molecules over MPI ranks: '
          'mpirun -n P python -m mpiapp.reopt --sdf FILE --model student')
@@ -299,14 +299,21 @@ def settings_of(
 def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     """Load the potential and return the worker of this rank."""
     from mpiapp.potentials import build
-    from mpiapp.workers.relax import RelaxSettings, RelaxWorker
-    settings = RelaxSettings(
-        options.optimizer, options.fmax, options.max_steps,
-        options.record_timeout, options.charge_policy,
-        options.allow_mismatch, options.batch)
+    from mpiapp.workers.reading import FileRecords
+    from mpiapp.workers.relax import RelaxWorker
+    records = FileRecords(
+        prepared.collection, prepared.table, stems_of(prepared.collection),
+        options.charge_policy, options.allow_mismatch)
     potential = build(prepared.chosen, guard_sample(prepared.collection))
-    return RelaxWorker(settings, prepared.collection, potential,
-                       prepared.table, stems_of(prepared.collection))
+    return RelaxWorker(relax_settings(options), records, potential)
+
+
+def relax_settings(options: Options) -> RelaxSettings:
+    """Return what decides the result of a relaxation."""
+    from mpiapp.workers.relax import RelaxSettings
+    return RelaxSettings(
+        options.optimizer, options.fmax, options.max_steps,
+        options.record_timeout, options.batch)
 
 
 def describe(

@@ -81,6 +81,9 @@ def build(
 
 
 def _module(calculator: str) -> ModuleType:
-    choose('calculator', calculator, tuple(names()))
+    if '/' in calculator:
+        # functional/basis, such as pbe-d3bj/def2-svp
+        return import_module(f'{__name__}.dft')
+    choose('calculator', calculator, (*names(), 'functional/basis'))
     key = ALIASES.get(calculator, calculator)
     return import_module(f'{__name__}.{key}')

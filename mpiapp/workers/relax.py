@@ -8,27 +8,25 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpiapp.chemistry.charge import apply_policy
-from mpiapp.chemistry.checks import check_elements, check_structure
-from mpiapp.chemistry.geometry import centred, superposed_rmsd
-from mpiapp.chemistry.molecules import MoleculeTable, default_name, mseq_of
+from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
 from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
+from mpiapp.optimize.evaluation import Evaluate
 from mpiapp.optimize.registry import optimizer as make_optimizer
 from mpiapp.optimize.running import begin as resume
 from mpiapp.potentials.base import Potential
 from mpiapp.records import (
-    Batch, Finished, Floats, Item, Rejection, Row, Status, Stream, Structure,
-    Suspended
+    Batch, Evaluation, Finished, Floats, Item, Rejection, Row, Status, Stream,
+    Structure, Suspended
 )
-from mpiapp.structures import Collection
+from mpiapp.workers.reading import Records
 
 log = logging.getLogger('mpiapp')
 
@@ -48,15 +46,17 @@ MOST_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class RelaxSettings:
-    """What decides the result of a relaxation besides the potential."""
+    """What decides the result of a relaxation besides the potential.
+
+    A `single_point` is a relaxation that ends where it starts.
+    """
 
     optimizer: str = 'lbfgs'
     fmax: float = 0.005
     max_steps: int = 500
     record_timeout: float | None = None
-    charge_policy: str = 'refuse'
-    allow_mismatch: bool = False
     slots: int = 1
+    single_point: bool = False
 
 
 @dataclass
@@ -70,22 +70,17 @@ class Job:
 
 
 class RelaxWorker:
-    """The worker of `reopt`; call it with the stream of this rank.
-
-    `collection` holds the input, `table` names molecules where one was
-    given, `stems` [n_files] are the file names that stand in elsewhere.
-    """
+    """The worker of `reopt`; call it with the stream of this rank."""
 
     def __init__(
-        self, settings: RelaxSettings, collection: Collection,
-        potential: Potential, table: MoleculeTable | None,
-        stems: Sequence[str],
+        self, settings: RelaxSettings, records: Records,
+        potential: Potential,
     ) -> None:
         self.settings = settings
-        self.collection = collection
+        self.records = records
         self.potential = potential
-        self.table = table
-        self.stems = stems
+        self.evaluate = energies_alone(potential) \
+            if settings.single_point else potential.evaluate
         self.optimizer = make_optimizer(settings.optimizer)
         self.jobs: dict[int, Job] = {}
         self.ready: list[Finished] = []
@@ -96,7 +91,7 @@ class RelaxWorker:
         limits = Limits(s.fmax, s.max_steps, s.record_timeout)
         while True:
             ends = relax(
-                lambda n: self.take(stream, n), self.potential.evaluate,
+                lambda n: self.take(stream, n), self.evaluate,
                 self.optimizer, limits, s.slots, stream.stopping)
             for end in ends:
                 yield from self.hand_over()
@@ -168,31 +163,7 @@ class RelaxWorker:
         Raises:
             Rejection: the record is not to be relaxed.
         """
-        s = self.settings
-        file_number, record = self.collection.locate(number)
-        row.update(file_number=file_number, record=record,
-                   name=f'{self.stems[file_number]}_{record}')
-        structure = self.collection.load(number)
-        row.update(read_tags(structure))
-        row.update(input_charge=structure.charge, charge=structure.charge,
-                   name=default_name(structure, self.stems[file_number]))
-        row.update(start_geometry(structure))
-        if self.table is not None:
-            match = self.table.match(structure, s.allow_mismatch)
-            row.update(name=match.name, r_group=match.r_group,
-                       screen_group=match.screen_group, match=match.match)
-        check_structure(structure)
-        prepared = apply_policy(structure, s.charge_policy,
-                                self.potential.accepts_charge)
-        structure = prepared.structure
-        check_elements(structure, self.potential.elements,
-                       self.potential.name)
-        structure = replace(structure,
-                            positions=centred(structure.positions))
-        row.update(start_geometry(structure))
-        row.update(charge=structure.charge,
-                   charge_ignored=int(prepared.charge_ignored),
-                   n_added_hydrogens=prepared.n_added_hydrogens)
+        structure = self.records.read(number, row, self.potential)
         stereo = None
         if self.potential.topology_guards:
             stereo = stereo_labels(structure, structure.positions)
@@ -208,7 +179,8 @@ class RelaxWorker:
         row.update(
             status=int(STATUS_OF[end.outcome]), message=end.message,
             reason='' if end.outcome == 'converged' else end.outcome,
-            steps=end.steps, fmax_final=end.fmax, seconds=end.seconds,
+            steps=end.steps, seconds=end.seconds,
+            fmax_final=np.nan if self.settings.single_point else end.fmax,
             e_start=end.e_start, e_total=end.e_final,
             e_model_minus_e0=end.e_model_minus_e0)
         if STATUS_OF[end.outcome] != Status.FAILED:
@@ -266,21 +238,15 @@ class RelaxWorker:
         }
 
 
-def start_geometry(structure: Structure) -> Row:
-    """Return the geometry columns of a structure before relaxation."""
-    positions = structure.positions
-    return {
-        'n_atoms': len(structure.numbers),
-        'numbers': np.asarray(structure.numbers, np.int32),
-        'x_start': positions,
-        'x_final': np.full_like(positions, np.nan),
-    }
+def energies_alone(potential: Potential) -> Evaluate:
+    """Return an evaluation whose forces are zero: nothing is to move.
 
+    A potential for which forces are a large part of the cost has a method
+    `energies` that leaves them out.
+    """
+    energies = getattr(potential, 'energies', potential.evaluate)
 
-def read_tags(structure: Structure) -> Row:
-    """Return what the file's tags say: mseq and the energy in kcal/mol."""
-    try:
-        energy = float(structure.tags.get('E', 'nan'))
-    except ValueError:
-        energy = np.nan
-    return {'mseq': mseq_of(structure), 'moe_energy_kcal': energy}
+    def evaluate(batch: Batch) -> Evaluation:
+        found = energies(batch)
+        return replace(found, forces=np.zeros_like(batch.positions))
+    return evaluate

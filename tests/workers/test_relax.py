@@ -13,6 +13,7 @@ from mpiapp.records import (
     RELAX, Batch, Evaluation, Finished, Floats, Item, Status, Suspended
 )
 from mpiapp.structures import Collection
+from mpiapp.workers.reading import FileRecords
 from mpiapp.workers.relax import RelaxSettings, RelaxWorker
 
 ETHANE = 'bad_inputs/ethane.xyz'
@@ -68,12 +69,19 @@ def still(x: Floats) -> Floats:
     return x
 
 
+def worker_of(
+    collection: Collection, potential: Pull, charge_policy: str = 'refuse',
+    **settings: Any,
+) -> RelaxWorker:
+    records = FileRecords(collection, None, ['stem'], charge_policy)
+    return RelaxWorker(RelaxSettings(**settings), records, potential)
+
+
 def work(
     data_dir: Path, name: str, potential: Pull, **settings: Any,
 ) -> list[Finished | Suspended]:
     collection = Collection.open([data_dir / name])
-    worker = RelaxWorker(RelaxSettings(**settings), collection, potential,
-                         None, ['stem'])
+    worker = worker_of(collection, potential, **settings)
     return list(worker(FakeStream(list(range(len(collection))))))
 
 
@@ -104,8 +112,7 @@ def test_a_broken_bond_is_noticed(data_dir: Path) -> None:
 def test_an_inverted_centre_is_noticed(data_dir: Path) -> None:
     mirror = np.array([1.0, 1.0, -1.0])
     collection = Collection.open([data_dir / 'dimers/library_sample.sdf'])
-    worker = RelaxWorker(RelaxSettings(), collection, Pull(still), None,
-                         ['stem'])
+    worker = worker_of(collection, Pull(still))
     worker.begin(Item(0))
     job = worker.jobs[0]
     from mpiapp.optimize.driver import Relaxed
@@ -145,13 +152,13 @@ def test_a_failing_potential_fails_records_one_by_one(
 def test_an_unforeseen_fault_of_one_record_is_in_its_row(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mpiapp.workers import relax
+    from mpiapp.workers import reading
 
     def faulty(structure: Any) -> None:
         if structure.row == 1:
             raise ZeroDivisionError('unlucky')
 
-    monkeypatch.setattr(relax, 'check_structure', faulty)
+    monkeypatch.setattr(reading, 'check_structure', faulty)
     found = rows(work(data_dir, ANIONS, Pull(still), charge_policy='allow'))
     assert sorted(r['reason'] for r in found) == ['', '', '', '',
                                                   'internal_error']
@@ -163,8 +170,7 @@ def test_rejected_records_do_not_pile_up(
     path = tmp_path / 'many.xyz'
     path.write_text('1\nlonely\nH 0 0 0\n' * 300)
     collection = Collection.open([path])
-    worker = RelaxWorker(RelaxSettings(), collection, Pull(still), None,
-                         ['many'])
+    worker = worker_of(collection, Pull(still))
     stream = FakeStream(list(range(300)))
     most = 0
     results = []
@@ -180,8 +186,7 @@ def test_a_stop_suspends_and_the_state_goes_on(data_dir: Path) -> None:
         return x * 0.999
 
     collection = Collection.open([data_dir / ETHANE])
-    worker = RelaxWorker(RelaxSettings(fmax=1e-7), collection, Pull(off),
-                         None, ['stem'])
+    worker = worker_of(collection, Pull(off), fmax=1e-7)
     whole = list(worker(FakeStream([0])))
     suspended, = worker(FakeStream([0], looks=3))
     assert isinstance(suspended, Suspended)
@@ -197,8 +202,7 @@ def test_a_damaged_state_starts_anew_and_is_no_failure(
     data_dir: Path,
 ) -> None:
     collection = Collection.open([data_dir / ETHANE])
-    worker = RelaxWorker(RelaxSettings(), collection, Pull(still), None,
-                         ['stem'])
+    worker = worker_of(collection, Pull(still))
     row, = worker(FakeStream([0], state=b'not a state'))
     assert isinstance(row, Finished)
     assert row.values['status'] == Status.CONVERGED
@@ -258,7 +262,6 @@ def test_an_absurd_tag_does_not_matter(
     path = tmp_path / 'x.sdf'
     path.write_text(absurd)
     collection = Collection.open([path])
-    worker = RelaxWorker(RelaxSettings(charge_policy='allow'), collection,
-                         Pull(still), None, ['x'])
+    worker = worker_of(collection, Pull(still), 'allow')
     found = rows(list(worker(FakeStream([0]))))
     assert found[0]['mseq'] == -1
