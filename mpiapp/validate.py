@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mpiapp.records import Structure
     from mpiapp.workers.dimer import DimerItem, DimerWorker
     from mpiapp.workers.dimer_items import Molecules
-    from mpiapp.workers.dimer_methods import Available
+    from mpiapp.workers.dimer_methods import Available, Method
 
 ABOUT = ('Check whether potentials stack aromatic dimers correctly: '
          'mpirun -n P python -m mpiapp.validate --all-methods '
@@ -200,21 +200,15 @@ def prepare(options: Options) -> Prepared:
         InputError: whatever the user must mend.
     """
     from mpiapp.engine import check_start
-    from mpiapp.potentials import PotentialOptions
     from mpiapp.store.output import check_output
     from mpiapp.workers.dimer_items import (
         check_starts, chosen_dimers, items_of, molecules_of, read_frames
     )
-    from mpiapp.workers.dimer_methods import chosen_methods, look_for
+    from mpiapp.workers.dimer_methods import look_for
     dimers = chosen_dimers(options.dimers)
     check_starts(dimers, options.starts)
     gate, references = read_gate_file(options, dimers), known(options)
-    names = options.methods or USUAL + (
-        (LARGE,) if options.all_methods else ())
-    shared = PotentialOptions(
-        dtype=options.dtype, device=options.device, backend=options.backend,
-        threads=options.threads_per_rank)
-    methods = chosen_methods(names, options.model_path, shared)
+    methods = chosen_methods_of(options)
     required = required_of(options, [m.name for m in methods])
     check_output(h5_path(options), create=not options.dry_run)
     frames, files = read_frames()
@@ -230,6 +224,22 @@ def prepare(options: Options) -> Prepared:
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, found, items, molecules, gate, required, sample)
+
+
+def chosen_methods_of(options: Options) -> list[Method]:
+    """Return the methods that the options name, there or not.
+
+    Raises:
+        InputError: one is unknown, or named twice.
+    """
+    from mpiapp.potentials import PotentialOptions
+    from mpiapp.workers.dimer_methods import chosen_methods
+    names = options.methods or USUAL + (
+        (LARGE,) if options.all_methods else ())
+    shared = PotentialOptions(
+        dtype=options.dtype, device=options.device, backend=options.backend,
+        threads=options.threads_per_rank)
+    return chosen_methods(names, options.model_path, shared)
 
 
 def read_gate_file(options: Options, dimers: Sequence[str]) -> Gate:

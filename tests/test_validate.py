@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mpiapp import validate as program
-from mpiapp.config import read_options
+from mpiapp.config import parser, read_options
 from mpiapp.records import InputError, Status
 from mpiapp.store.digest import content_digest, differences
 from mpiapp.store.reader import load
@@ -348,3 +350,21 @@ def test_a_published_set_is_computed_whole(tmp_path: Path) -> None:
     assert len(found) == 22 and set(found.verdict) == {'ungated'}
     assert found.interaction_kcal.notna().all()
     assert load(tmp_path / 'other.h5').n_records == len(rows) == 23
+
+
+def test_commands_and_options_of_the_page_exist() -> None:
+    root = Path(__file__).resolve().parent.parent
+    text = (root / 'docs' / 'validate.md').read_text() \
+        + (root / 'README.md').read_text()
+    lines = re.findall(r'mpiapp\.validate ([^`\n]+)', text)
+    assert len(lines) > 4
+    for line in lines:
+        options = read_options(program.Options, 'validate', '',
+                               shlex.split(line))
+        program.settle(options)
+        program.chosen_methods_of(options)
+    page = (root / 'docs' / 'validate.md').read_text()
+    flags = set(parser(program.Options, 'validate', '').format_help().split())
+    described = set(re.findall(r'`(--[a-z][a-z0-9-]+)', page))
+    assert not {flag for flag in described
+                if not {flag, f'{flag},'} & flags} - {'--no-saddle-test'}
