@@ -338,23 +338,17 @@ def settings_of(
     items: Sequence[DimerItem], gate: Gate,
 ) -> dict[str, Any]:
     """Return what decides the results and must not change on resume."""
+    from mpiapp.store.folder import settings_digest
     names = ('optimizer', 'fmax', 'max_steps', 'saddle_test', 'kicks',
              'record_timeout')
     settings = {name: getattr(options, name) for name in names}
     return settings | {
         'results_version': RESULTS_VERSION,
         'methods': {name: a.settings for name, a in found.items()},
-        'items': digest([asdict(item) for item in items]),
-        'gate': digest(asdict(gate)),
+        'items': settings_digest(
+            {'items': [asdict(item) for item in items]})[:16],
+        'gate': settings_digest(asdict(gate))[:16],
     }
-
-
-def digest(data: Any) -> str:
-    """Return a short digest of JSON data."""
-    import hashlib
-    import json
-    text = json.dumps(data, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_blanks(prepared: Prepared) -> Prepared:
@@ -436,23 +430,15 @@ def verdict(
     rows: Sequence[Mapping[str, Any]],
 ) -> tuple[int, str]:
     """Return the exit code and why it is what it is."""
-    from mpiapp.reporting.stacking import by_method, n_failed, verdicts
+    from mpiapp.reporting.stacking import shortcomings
     if outcome.stopped:
         return (outcome.exit_code(0, False),
                 f'stopped early ({outcome.stopped}), go on with --resume')
-    words = verdicts(rows, prepared.gate)
-    mine = by_method(rows)
-    faults = []
-    for name in prepared.required:
-        failed = n_failed(mine[name], options.strict)
-        if words[name] not in ('pass', 'ungated'):
-            faults.append(f'{name}: {words[name]}')
-        elif failed > options.max_failed:
-            faults.append(f'{name}: {failed} failed item(s)')
+    faults = shortcomings(rows, prepared.gate, prepared.required,
+                          options.max_failed, options.strict)
     if faults:
         return FAILED, 'finished, but ' + ', '.join(faults)
-    return DONE, 'done, ' + ', '.join(
-        f'{name}: {words[name]}' for name in prepared.required)
+    return DONE, f'done, nothing against {" ".join(prepared.required)}'
 
 
 if __name__ == '__main__':
