@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mpiapp.records import Structure
     from mpiapp.workers.dimer import DimerItem, DimerWorker
     from mpiapp.workers.dimer_items import Molecules
-    from mpiapp.workers.dimer_methods import Available
+    from mpiapp.workers.dimer_methods import Available, Method
 
 ABOUT = ('Check whether potentials stack aromatic dimers correctly: '
          'mpirun -n P python -m mpiapp.validate --all-methods '
@@ -40,6 +40,8 @@ ABOUT = ('Check whether potentials stack aromatic dimers correctly: '
 LARGE = 'mace-off23-large'
 #: the method that decides the exit code where --require names none
 REQUIRED = 'gfn2'
+#: options that do not change the results
+OUTPUTS = frozenset({'output', 'h5', 'xyz', 'plot', 'quiet', 'require'})
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 1
 
@@ -198,20 +200,15 @@ def prepare(options: Options) -> Prepared:
         InputError: whatever the user must mend.
     """
     from mpiapp.engine import check_start
-    from mpiapp.potentials import PotentialOptions
     from mpiapp.store.output import check_output
     from mpiapp.workers.dimer_items import (
-        chosen_dimers, items_of, molecules_of, read_frames
+        check_starts, chosen_dimers, items_of, molecules_of, read_frames
     )
-    from mpiapp.workers.dimer_methods import chosen_methods, look_for
+    from mpiapp.workers.dimer_methods import look_for
     dimers = chosen_dimers(options.dimers)
+    check_starts(dimers, options.starts)
     gate, references = read_gate_file(options, dimers), known(options)
-    names = options.methods or USUAL + (
-        (LARGE,) if options.all_methods else ())
-    shared = PotentialOptions(
-        dtype=options.dtype, device=options.device, backend=options.backend,
-        threads=options.threads_per_rank)
-    methods = chosen_methods(names, options.model_path, shared)
+    methods = chosen_methods_of(options)
     required = required_of(options, [m.name for m in methods])
     check_output(h5_path(options), create=not options.dry_run)
     frames, files = read_frames()
@@ -227,6 +224,22 @@ def prepare(options: Options) -> Prepared:
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, found, items, molecules, gate, required, sample)
+
+
+def chosen_methods_of(options: Options) -> list[Method]:
+    """Return the methods that the options name, there or not.
+
+    Raises:
+        InputError: one is unknown, or named twice.
+    """
+    from mpiapp.potentials import PotentialOptions
+    from mpiapp.workers.dimer_methods import chosen_methods
+    names = options.methods or USUAL + (
+        (LARGE,) if options.all_methods else ())
+    shared = PotentialOptions(
+        dtype=options.dtype, device=options.device, backend=options.backend,
+        threads=options.threads_per_rank)
+    return chosen_methods(names, options.model_path, shared)
 
 
 def read_gate_file(options: Options, dimers: Sequence[str]) -> Gate:
@@ -302,7 +315,9 @@ def make_plan(
     settings = settings_of(options, found, items, gate)
     about = {name: dict(a.about or {'missing': a.missing})
              for name, a in found.items()}
-    meta = {'program': 'validate', 'options': result_options(options),
+    decisive = {name: value for name, value in result_options(options).items()
+                if name not in OUTPUTS}
+    meta = {'program': 'validate', 'options': decisive,
             'settings': settings, 'inputs': list(files), 'methods': about,
             'packages': package_versions(), 'gate': asdict(gate)}
     wanted = [not found[item.potential].missing for item in items]
@@ -323,23 +338,17 @@ def settings_of(
     items: Sequence[DimerItem], gate: Gate,
 ) -> dict[str, Any]:
     """Return what decides the results and must not change on resume."""
+    from mpiapp.store.folder import settings_digest
     names = ('optimizer', 'fmax', 'max_steps', 'saddle_test', 'kicks',
              'record_timeout')
     settings = {name: getattr(options, name) for name in names}
     return settings | {
         'results_version': RESULTS_VERSION,
         'methods': {name: a.settings for name, a in found.items()},
-        'items': digest([asdict(item) for item in items]),
-        'gate': digest(asdict(gate)),
+        'items': settings_digest(
+            {'items': [asdict(item) for item in items]})[:16],
+        'gate': settings_digest(asdict(gate))[:16],
     }
-
-
-def digest(data: Any) -> str:
-    """Return a short digest of JSON data."""
-    import hashlib
-    import json
-    text = json.dumps(data, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_blanks(prepared: Prepared) -> Prepared:
@@ -421,23 +430,15 @@ def verdict(
     rows: Sequence[Mapping[str, Any]],
 ) -> tuple[int, str]:
     """Return the exit code and why it is what it is."""
-    from mpiapp.reporting.stacking import by_method, n_failed, verdicts
+    from mpiapp.reporting.stacking import shortcomings
     if outcome.stopped:
         return (outcome.exit_code(0, False),
                 f'stopped early ({outcome.stopped}), go on with --resume')
-    words = verdicts(rows, prepared.gate)
-    mine = by_method(rows)
-    faults = []
-    for name in prepared.required:
-        failed = n_failed(mine[name], options.strict)
-        if words[name] not in ('pass', 'ungated'):
-            faults.append(f'{name}: {words[name]}')
-        elif failed > options.max_failed:
-            faults.append(f'{name}: {failed} failed item(s)')
+    faults = shortcomings(rows, prepared.gate, prepared.required,
+                          options.max_failed, options.strict)
     if faults:
         return FAILED, 'finished, but ' + ', '.join(faults)
-    return DONE, 'done, ' + ', '.join(
-        f'{name}: {words[name]}' for name in prepared.required)
+    return DONE, f'done, nothing against {" ".join(prepared.required)}'
 
 
 if __name__ == '__main__':

@@ -20,16 +20,27 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def verdicts(rows: Iterable[Row], gate: Gate) -> dict[str, str]:
-    """Return the verdict on each method."""
-    return {name: overall(judge(mine, gate))
-            for name, mine in by_method(rows).items()}
-
-
 def n_failed(rows: Iterable[Row], strict: bool) -> int:
     """Count failed items; with `strict` unconverged ones too."""
     bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
     return sum(row['status'] in bad for row in rows)
+
+
+def shortcomings(
+    rows: Iterable[Row], gate: Gate, required: Iterable[str],
+    max_failed: int, strict: bool,
+) -> list[str]:
+    """Return what is wrong with the required methods, one text each."""
+    methods = by_method(rows)
+    faults = []
+    for name in required:
+        word = overall(judge(methods[name], gate))
+        failed = n_failed(methods[name], strict)
+        if word not in ('pass', 'ungated'):
+            faults.append(f'{name}: {word}')
+        elif failed > max_failed:
+            faults.append(f'{name}: {failed} failed item(s)')
+    return faults
 
 
 def mean_size(values: Iterable[float]) -> float:

@@ -28,7 +28,8 @@ def draw(path: Path, rows: Sequence[Row], gate: Gate,
                if any(math.isfinite(row['e_total']) for row in mine)}
     dimers = list(dict.fromkeys(
         row['benchmark'] for row in rows
-        if row['start'] not in (SINGLE_POINT, ORIGINAL)))
+        if row['start'] not in (SINGLE_POINT, ORIGINAL)
+        and math.isfinite(reference_distance(row))))
     figure = Figure(figsize=(WIDTH, max(4.2, ROW_HEIGHT * len(dimers) + 1.4)),
                     layout='constrained')
     FigureCanvasAgg(figure)
@@ -40,7 +41,7 @@ def draw(path: Path, rows: Sequence[Row], gate: Gate,
         _distances(left, mine, dimers, offset, style)
         _energies(right, mine, style)
     _finish_left(left, rows, dimers, gate)
-    _finish_right(right)
+    _finish_right(right, rows)
     handles, labels = left.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc='outside upper center',
@@ -48,6 +49,12 @@ def draw(path: Path, rows: Sequence[Row], gate: Gate,
     # no time of day: the same results give the same file
     figure.savefig(path, dpi=150, format=form,
                    metadata={'Date': None} if form == 'svg' else None)
+
+
+def reference_distance(row: Row) -> float:
+    """Return the distance, A, that a row is compared with."""
+    name = 'ref_centroid' if row['ref_kind'] == 't' else 'ref_vertical'
+    return float(row[name])
 
 
 def _distances(
@@ -91,16 +98,22 @@ def _energies(
     axes: Any, rows: Sequence[Row], style: Mapping[str, Any],
 ) -> None:
     """Mark computed energies over those of the references."""
-    points = [(row['ref_energy_kcal'], row['interaction_kcal'])
-              for row in rows if row['start'] == SINGLE_POINT
-              and math.isfinite(row['ref_energy_kcal'])
-              and math.isfinite(row['interaction_kcal'])]
+    points = energy_pairs(rows)
     axes.plot([p[0] for p in points], [p[1] for p in points], markersize=3,
               alpha=0.7, **style)
 
 
-def _finish_right(axes: Any) -> None:
-    low, high = -22.0, 4.0
+def energy_pairs(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Return reference and computed energies, kcal/mol, of fixed points."""
+    return [(row['ref_energy_kcal'], row['interaction_kcal'])
+            for row in rows if row['start'] == SINGLE_POINT
+            and math.isfinite(row['ref_energy_kcal'])
+            and math.isfinite(row['interaction_kcal'])]
+
+
+def _finish_right(axes: Any, rows: Sequence[Row]) -> None:
+    values = [v for pair in energy_pairs(rows) for v in pair] or [-5.0, 0.0]
+    low, high = min(values) - 1.0, max(values) + 1.0
     axes.plot([low, high], [low, high], color='0.4', linewidth=0.8)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)

@@ -179,7 +179,7 @@ class DimerWorker:
         except Stopped:
             raise Stopped(legs.pack()) from None
         numbers, positions = self._start(item, dimer, halves)
-        row.update(numbers=numbers, x_start=positions)
+        row.update(geometry(numbers, positions))
         check_contact(potential, numbers, positions, dimer.n_first)
         apart = sum(half.energy for half in halves)
         self._optimise(row, item, potential, legs, numbers, positions,
@@ -235,7 +235,7 @@ class DimerWorker:
             status=int(STATUS_OF[end.outcome]), message=end.message,
             reason='' if end.outcome == 'converged' else end.outcome,
             steps=end.steps, fmax_final=end.fmax, energy_change=change,
-            x_final=end.positions, x_after=np.full_like(positions, np.nan))
+            x_final=end.positions)
         if row['status'] == Status.FAILED:
             return
         measures = measure(numbers, end.positions, n_first)
@@ -299,6 +299,13 @@ def known_values(item: DimerItem, dimer: Dimer) -> Row:
         'ref_energy_kcal': reference.energy, 'ref_source': reference.source,
         'ref_confirmed': int(reference.confirmed),
     }
+
+
+def geometry(numbers: NDArray[np.int32], positions: Floats) -> Row:
+    """Return the columns of the atoms before any optimisation."""
+    unknown = np.full_like(positions, np.nan)
+    return {'numbers': numbers, 'x_start': positions, 'x_final': unknown,
+            'x_after': unknown}
 
 
 def named(m: Measures) -> str:
@@ -374,11 +381,11 @@ def fixed_point(row: Row, potential: Potential, dimer: Dimer) -> None:
     numbers, positions = dimer.numbers, dimer.positions
     measures = measure(numbers, positions, dimer.n_first)
     energy = energy_of(potential, numbers, positions)
+    row.update(geometry(numbers, positions))
     row.update(
         {name: getattr(measures, name) for name, _, _ in MEASURES},
-        status=int(Status.CONVERGED), structure=named(measures),
-        numbers=numbers, x_start=positions, x_final=positions,
-        x_after=np.full_like(positions, np.nan), e_total=energy,
+        x_final=positions, status=int(Status.CONVERGED),
+        structure=named(measures), e_total=energy,
         interaction_kcal=interaction(potential, numbers, positions,
                                      dimer.n_first, energy))
 

@@ -97,17 +97,23 @@ def items_of(
     and the fixed geometries after them; then the sets.  A kick's seed is
     the place of the item among those of its method, so that all methods
     are kicked alike.
-
-    Raises:
-        InputError: nothing is left to do.
     """
-    items = [
+    return [
         item for method in methods for item in _of_method(
             method, dimers, starts, n_kicks, molecules, references)]
-    if not items:
+
+
+def check_starts(dimers: Sequence[str], starts: Sequence[str]) -> None:
+    """Require something to do of dimers and the starts asked for.
+
+    Raises:
+        InputError: no dimer has any of the starts.
+    """
+    fixed = SINGLE_POINT in starts and any(
+        recipe_of(name).frame for name in dimers)
+    if not fixed and not any(starts_of(name, starts) for name in dimers):
         raise InputError(f'--starts {" ".join(starts)}: none of the dimers '
                          'has such a start')
-    return items
 
 
 def _of_method(

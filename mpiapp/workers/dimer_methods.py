@@ -83,11 +83,12 @@ def method_of(
     label, calculator, model = KNOWN.get(name, (name, name, None))
     if path is not None:
         calculator, model = 'mace', None
-    if name not in KNOWN and path is None \
-            and name not in potentials.names():
+    known = name in KNOWN or name in potentials.names() or '/' in name
+    if not known and path is None:
         raise InputError(
             f'unknown method {name!r}; there are {", ".join(KNOWN)}, and '
-            f'the potentials {", ".join(potentials.names())}')
+            f'the potentials {", ".join(potentials.names())}, '
+            'functional/basis')
     if calculator == 'mace':
         return Method(name, label, replace(
             shared, calculator='mace', model=model, model_path=path))

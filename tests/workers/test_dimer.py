@@ -1,7 +1,7 @@
 """The worker of `validate`: known minima, saddles, refusals, stops."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from mpiapp.potentials.base import settle
 from mpiapp.records import (
     Batch, Evaluation, Finished, Floats, Item, Status, Suspended
 )
+from mpiapp.store.packing import RowPacker
 from mpiapp.units import KCAL_PER_EV
 from mpiapp.workers.dimer import DimerItem, DimerSettings, DimerWorker
 from mpiapp.workers.dimer_columns import DIMER
@@ -75,9 +76,15 @@ def rows(
     shelf = Shelf(list(order or range(len(items))))
     ends = list(worker(items, load, **settings)(shelf))
     assert all(isinstance(end, Finished) for end in ends)
-    found = {end.row: DIMER.complete(end.values) for end in ends
+    found = {end.row: stored(end.values) for end in ends
              if isinstance(end, Finished)}
     return [found[i] for i in sorted(found)]
+
+
+def stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the journal takes and gives it."""
+    packer = RowPacker(DIMER)
+    return packer.unpack(packer.pack(values))
 
 
 def named(name: str) -> Potential:
@@ -337,7 +344,7 @@ def stopped_everywhere(items: Sequence[DimerItem], looks: int
                 states[end.row] = end.state
                 n_stops += 1
                 break
-            done[end.row] = DIMER.complete(end.values)
+            done[end.row] = stored(end.values)
         assert n_stops < 1000
     return [done[i] for i in range(len(items))], n_stops
 
