@@ -29,6 +29,8 @@ SMALL = {
 }
 #: kcal/mol; the tags have six digits
 TAG_ROUNDING = 2e-6
+#: bytes of journals: two heads, and some of the 12 blocks of the long run
+SOME_BLOCKS = 12000
 
 
 def table(path: Path, smiles: dict[str, str]) -> Path:
@@ -126,10 +128,25 @@ def journalled(out: Path) -> int:
     return sum(p.stat().st_size for p in out.glob('*.journal/*.jnl'))
 
 
+def long_run(output: Path) -> list[object]:
+    """Return the options of a run that takes seconds on any machine."""
+    return ['--smiles', SMALL['dimer'], '--per-molecule', 4, '--oversample',
+            6, '--output', output]
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the SD file of the long run when nothing disturbs it."""
+    output = tmp_path_factory.mktemp('whole') / 'x.sdf'
+    ended = run('conformers', *long_run(output))
+    assert ended.code == 0, ended.output
+    return output
+
+
 @needs_mpirun
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_or_stopped_run_is_resumed_to_the_same_file(
-    small: Path, reference: Path, tmp_path: Path, number: signal.Signals,
+    whole: Path, tmp_path: Path, number: signal.Signals,
 ) -> None:
     def tell(job: int, ranks: list[int]) -> None:
         for pid in ranks:
@@ -137,16 +154,15 @@ def test_a_killed_or_stopped_run_is_resumed_to_the_same_file(
 
     output = tmp_path / 'x.sdf'
     ended = run_and(
-        tell, lambda: journalled(tmp_path) > 12000, 'conformers',
-        '--smiles-csv', small, '--per-molecule', 4, '--output', output,
-        marker=str(output))
+        tell, lambda: journalled(tmp_path) > SOME_BLOCKS, 'conformers',
+        *long_run(output), marker=str(output))
     assert ended.code != 0 and not output.exists(), ended.output
     if number == signal.SIGTERM:
         assert ended.code == 4, ended.output
-    ended = made(small, output, '--resume')
+    ended = run('conformers', *long_run(output), '--resume')
     assert ended.code == 0, ended.output
     assert 'resuming' in ended.output
-    assert output.read_bytes() == reference.read_bytes()
+    assert output.read_bytes() == whole.read_bytes()
 
 
 def test_a_time_limit_ends_with_code_4(small: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def facts(row: TableRow, recipe: Recipe) -> Facts:
 
     Raises:
         Rejection: no conformer can be made of it: `fragments`, `charged`,
-            `element`, `force_field`, `stereo`.
+            `element`, `bond`, `force_field`, `stereo`, `one_atom`.
     """
     from rdkit import Chem
 
@@ -113,6 +113,7 @@ def facts(row: TableRow, recipe: Recipe) -> Facts:
     whole = Chem.AddHs(molecule)
     if whole.GetNumAtoms() < 2:
         raise Rejection('one_atom', 'a single atom has no conformers')
+    _check_bonds(whole)
     return Facts(whole.GetNumAtoms(), charge, left_open, _field_for(whole))
 
 
@@ -208,6 +209,15 @@ def structure_of(molecule: Any, title: str) -> Structure:
         formal_charges=charges,
         unpaired=sum(a.GetNumRadicalElectrons() for a in atoms),
         bonds=table[:, :2], orders=table[:, 2], title=title)
+
+
+def _check_bonds(molecule: Any) -> None:
+    """Raise Rejection (`bond`) for bonds that SD files do not have."""
+    known = {'SINGLE', 'DOUBLE', 'TRIPLE', 'AROMATIC'}
+    other = {b.GetBondType().name for b in molecule.GetBonds()} - known
+    if other:
+        raise Rejection('bond', f'it has a bond of the kind '
+                                f'{" ".join(sorted(other)).lower()}')
 
 
 def _field_for(molecule: Any) -> str:

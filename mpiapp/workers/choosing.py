@@ -71,7 +71,6 @@ class Ensemble:
     n_stereo_changed: int
     n_unsound: int
     n_outside: int
-    n_superposed: int
     spent: bool
 
     def __len__(self) -> int:
@@ -85,13 +84,12 @@ def sort_out(
     """Return the distinct conformers within `window` (kcal/mol)."""
     made = pool.made
     energies, isomers = pool.energy[made], pool.isomer[made]
-    kept, first, n_superposed = [], [], 0
+    kept, first = [], []
     for isomer in np.unique(isomers):
         at = np.flatnonzero(isomers == isomer)
         found = clusters(matcher, energies[at], pool.positions[at], limits)
         kept.append(at[found.kept])
         first.append(at[found.first])
-        n_superposed += found.n_superposed
     places = np.concatenate([*kept, np.empty(0, np.int64)]).astype(np.int64)
     firsts = np.concatenate([*first, np.empty(0, np.int64)]).astype(np.int64)
     inside = energies[places] <= energies[places].min(initial=np.inf) + window
@@ -104,7 +102,7 @@ def sort_out(
         pool.folded[made[chosen]], n, n - pool.count('not_embedded'),
         int(pool.minimised[made].sum()), pool.count('stereo_changed'),
         pool.count('unsound') + pool.count('knotted'),
-        int((~inside).sum()), n_superposed,
+        int((~inside).sum()),
         n >= most_attempts or n - 1 - latest >= max(PATIENCE, len(chosen)))
 
 

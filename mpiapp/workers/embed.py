@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mpiapp.chemistry.embedding import (
-    MADE, OUTCOMES, Attempt, Recipe, Subject, attempt, prepare
+    OUTCOMES, Attempt, Recipe, Subject, attempt, prepare
 )
 from mpiapp.chemistry.molecules import TableRow
 from mpiapp.records import (
@@ -184,8 +184,3 @@ def unpack(state: bytes) -> list[Attempt]:
         return []
     with np.load(io.BytesIO(state), allow_pickle=False) as columns:
         return attempts_of(dict(columns))
-
-
-def n_made(outcomes: Any) -> int:
-    """Count the attempts that gave a conformer."""
-    return int((np.asarray(outcomes) == OUTCOMES.index(MADE)).sum())

@@ -88,6 +88,7 @@ def test_folded_turns_are_spread_evenly(
 @pytest.mark.parametrize('smiles, reason', [
     ('CC.O', 'fragments'), ('C[N+](C)(C)C', 'charged'), ('C*', 'element'),
     ('[He]', 'one_atom'), ('[Og]C', 'force_field'),
+    ('N->[Cu]', 'bond'),
 ])
 def test_what_can_not_be_embedded_is_rejected(
     smiles: str, reason: str,

@@ -98,7 +98,7 @@ def test_isomers_are_chosen_evenly_and_the_lowest_of_each() -> None:
     isomers = np.array([0, 0, 0, 0, 1, 1])
     ensemble = Ensemble(
         np.arange(6), np.arange(6.0), isomers, np.arange(6), np.zeros(6),
-        6, 6, 6, 0, 0, 0, 0, False)
+        6, 6, 6, 0, 0, 0, False)
     assert choose(ensemble, 4).tolist() == [0, 1, 4, 5]
     assert choose(ensemble, 3).tolist() == [0, 1, 4]
     assert choose(ensemble, 99).tolist() == list(range(6))
