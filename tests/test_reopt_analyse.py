@@ -239,6 +239,7 @@ def test_files_that_can_not_be_analysed(
     (['--temperatures', '298', '-5'], '--temperatures -5.0: must be'),
     (['--temperatures', 'nan'], '--temperatures: not a number'),
     (['--temperatures', 'warm'], 'invalid float value'),
+    (['--temperatures', '300', '300.0000001'], '300 is named twice'),
     (['--dedupe-rmsd', '-1'], '--dedupe-rmsd -1.0: must not be negative'),
     (['--energy-window', '-1'], '--energy-window -1.0: must not be'),
     (['--sdf', 'a.sdf'], '--sdf can not be given with it'),
