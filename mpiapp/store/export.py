@@ -135,7 +135,8 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
     """Return the records not skipped, with the columns of `ADDED`.
 
     `rel_energy` [eV] is relative to the lowest converged record of the same
-    name; NaN where the record itself is not converged.
+    molecule (without ensembles: name); NaN where the record itself is not
+    converged.
 
     Raises:
         InputError: the file lacks columns that the tables show.
@@ -152,9 +153,18 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         method=str(campaign.meta.get('potential', {}).get('name', '')),
         file=[files[n] if 0 <= n < len(files) else ''
               for n in table['file_number']],
-        rel_energy=energy - energy.groupby(table['name']).transform('min'))
+        rel_energy=energy - energy.groupby(
+            molecules_of(campaign)).transform('min'))
     table = descriptor_table.with_shown(table, campaign.meta)
     return table[table['status'] != Status.SKIPPED]
+
+
+def molecules_of(campaign: Campaign) -> pandas.Series:
+    """Return what is equal for the records of one molecule."""
+    if not campaign.ensembles:
+        return campaign.table['name']
+    return campaign.ensembles['records']['molecule'].set_axis(
+        campaign.table.index)
 
 
 def as_records(table: pandas.DataFrame) -> Iterator[Record]:
