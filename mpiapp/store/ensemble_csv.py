@@ -16,7 +16,8 @@ from mpiapp.store.reader import Campaign
 if TYPE_CHECKING:
     import pandas
 
-_number = number('.9g')
+#: absolute energies of 200 keV have six decimals
+_number = number('.12g')
 #: how the files of these tables end
 OURS = re.compile(r'(boltzmann(_[0-9.e+-]+K)?|ensembles|shortlist)\.csv')
 #: columns of the compatible table that the original did not have
@@ -111,7 +112,7 @@ def lines_of(table: pandas.DataFrame) -> Iterable[list[str]]:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a field: nine digits, empty where not finite."""
+    """Return a value as a field: twelve digits, empty where not finite."""
     return _number(value) if isinstance(value, float) else str(value)
 
 

@@ -91,6 +91,17 @@ def test_descriptors_are_averaged_with_spread_and_change(
     assert features['frac_any'] == 0.5
 
 
+def test_it_is_told_how_much_weight_has_a_distance(tmp_path: Path) -> None:
+    one, two, three = conformers(3)
+    campaign = write(tmp_path / 'x.h5', [
+        record(0, one, vertical=3.5, classification='monomer'),
+        record(1, two, vertical=np.nan, classification='monomer'),
+        record(2, three, classification='none')])
+    line = at(campaign)
+    assert line['vertical'] == 3.5
+    assert line['frac_vertical'] == pytest.approx(0.5, abs=ROUNDING)
+
+
 def test_angles_that_go_round_are_not_averaged() -> None:
     names = {c.name for c in descriptor_columns(RELAX)}
     assert {'plane_angle', 'twist', 'compat_overlap'} <= names
