@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--optimizer', default='internal', choices=names())
     p.add_argument('--calculator', default='mace')
     p.add_argument('--model-path', help='MACE model; default: the bundled')
+    p.add_argument('--backend', help='of MACE; default: poly')
     p.add_argument('--fmax', type=float, default=0.005, help='eV/A')
     p.add_argument('--max-steps', type=int, default=500)
     p.add_argument('--json', metavar='FILE', help='write the results there')
@@ -89,8 +90,10 @@ def measure(options: argparse.Namespace) -> Iterator[Row]:
         InputError: a wrong option or an unreadable file.
     """
     from mpiapp.potentials import PotentialOptions, build, obtain
+    usual = 'poly' if options.calculator == 'mace' else 'auto'
     potential = build(obtain(PotentialOptions(
-        options.calculator, model_path=options.model_path)))
+        options.calculator, model_path=options.model_path,
+        backend=options.backend or usual)))
     for name, structure in structures(options, potential.accepts_charge):
         end = relax_by_ours(structure, Counted(potential), options)
         described, n_pairs = describe(structure, end.positions)
