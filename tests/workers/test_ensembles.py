@@ -98,7 +98,7 @@ def test_it_is_told_how_much_weight_has_a_distance(tmp_path: Path) -> None:
         record(1, two, vertical=np.nan, classification='monomer'),
         record(2, three, classification='none')])
     line = at(campaign)
-    assert line['vertical'] == 3.5
+    assert line['vertical'] == pytest.approx(3.5, abs=ROUNDING)
     assert line['frac_vertical'] == pytest.approx(0.5, abs=ROUNDING)
 
 
