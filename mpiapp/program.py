@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mpiapp.config import Computing, Shared, read_options
+from mpiapp.config import Computing, Ensembles, Shared, read_options
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import USAGE, Resources, World, launch, leave
 from mpiapp.parallel.stop import parse_duration
@@ -64,6 +64,18 @@ def check_shared(options: Shared) -> None:
             or options.output_prefix.endswith('/'):
         raise InputError(f'--output-prefix {options.output_prefix!r}: its '
                          'last part must be a name')
+
+
+def check_ensembles(options: Ensembles) -> None:
+    """Check that each temperature has tables of its own.
+
+    Raises:
+        InputError: two temperatures that are written alike.
+    """
+    names = [f'{t:g}' for t in options.temperatures]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f'--temperatures: {name} is named twice')
 
 
 def check_method(options: Computing) -> None:

@@ -20,7 +20,7 @@ from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
 from mpiapp.parallel.launch import DONE, USAGE, World, launch
 from mpiapp.program import (
-    check_method, check_shared, default_backend, guard_sample
+    check_ensembles, check_method, check_shared, default_backend, guard_sample
 )
 from mpiapp.program import main as run_program
 from mpiapp.program import (
@@ -152,6 +152,7 @@ def settle(options: Options) -> Options:
         raise InputError(f'--end-index {options.end_index} must exceed '
                          f'--start-index {options.start_index}')
     check_shared(options)
+    check_ensembles(options)
     check_method(options)
     check_stages(options)
     if options.analyse:

@@ -1,8 +1,10 @@
 """`reopt --analyse`: a finished file once more, without relaxing."""
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -239,6 +241,7 @@ def test_files_that_can_not_be_analysed(
     (['--temperatures', '298', '-5'], '--temperatures -5.0: must be'),
     (['--temperatures', 'nan'], '--temperatures: not a number'),
     (['--temperatures', 'warm'], 'invalid float value'),
+    (['--temperatures', '300', '300.0000001'], '300 is named twice'),
     (['--dedupe-rmsd', '-1'], '--dedupe-rmsd -1.0: must not be negative'),
     (['--energy-window', '-1'], '--energy-window -1.0: must not be'),
     (['--sdf', 'a.sdf'], '--sdf can not be given with it'),
@@ -277,3 +280,19 @@ def test_results_are_not_replaced_unasked(
     assert '0 are left' in resumed.output
     assert set(load(tmp_path / 'x.h5').ensembles[
         'boltzmann']['temperature']) == {99}
+
+
+def test_the_example_of_the_document_runs(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (Path(__file__).parents[1] / 'docs/ensembles.md').read_text()
+    block = re.search(r'```python\n(.*?)```', text, re.S)
+    assert block
+    (tmp_path / 'runs').mkdir()
+    shutil.copy(source, tmp_path / 'runs/et.h5')
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block[1], names)
+    assert len(names['room']) == 6
+    assert names['weights'].groupby(
+        names['campaign'].table['name']).sum().max() == pytest.approx(1.0)

@@ -15,7 +15,7 @@ ROOM = 298.0
 MOST = 20
 BEST = 10
 #: characters of a name and of a note
-NAME, NOTE = 32, 44
+NAME, NOTE = 36, 44
 
 
 def molecule_lines(tables: Mapping[str, pandas.DataFrame]) -> list[str]:

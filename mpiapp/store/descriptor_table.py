@@ -97,7 +97,8 @@ def with_shown(table: pandas.DataFrame,
                meta: Mapping[str, Any]) -> pandas.DataFrame:
     """Add the columns `ADDED`, as the campaign's options ask for them."""
     chosen = meta.get('descriptors', {})
-    mode = chosen.get('mode', 'full')
+    # joined files that differ have a list there, older ones nothing
+    mode = 'compat' if chosen.get('mode') == 'compat' else 'full'
     source = _SOURCES[mode]
     columns = {f'shown_{name}': table[column]
                for name, column in source.items()}

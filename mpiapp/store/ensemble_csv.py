@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ from mpiapp.store.reader import Campaign
 if TYPE_CHECKING:
     import pandas
 
-_number = number('.9g')
+#: absolute energies of 200 keV have six decimals
+_number = number('.12g')
+#: how the files of these tables end
+OURS = re.compile(r'(boltzmann(_[0-9.e+-]+K)?|ensembles|shortlist)\.csv')
 #: columns of the compatible table that the original did not have
 NOT_COMPAT = ('note', 'temperature')
 
@@ -25,14 +29,34 @@ def write_ensembles(campaign: Campaign, prefix: Path | str) -> list[Path]:
 
     <prefix>_boltzmann.csv (a line for each molecule and temperature),
     _boltzmann_<T>K.csv (as in the original), _ensembles.csv (counts and
-    distributions) and _shortlist.csv.  None where the file has none.
+    distributions) and _shortlist.csv.  None where the file has none.  Those
+    of an earlier run that are not written now would be of other results:
+    they are removed.
 
     Raises:
         StoreError: a file can't be written.
     """
+    tables = made_tables(campaign)
+    paths = [Path(f'{prefix}_{name}.csv') for name in tables]
+    remove_stale(Path(prefix), paths)
+    for path, table in zip(paths, tables.values(), strict=True):
+        write_csv(path, table.columns, lines_of(table))
+    return paths
+
+
+def remove_stale(prefix: Path, kept: list[Path]) -> None:
+    """Remove tables of ensembles beside `kept` that have the prefix."""
+    for path in prefix.parent.glob('*.csv'):
+        name = path.name.removeprefix(f'{prefix.name}_')
+        if path not in kept and path.name != name and OURS.fullmatch(name):
+            path.unlink()
+
+
+def made_tables(campaign: Campaign) -> dict[str, pandas.DataFrame]:
+    """Return the tables by the end of their file names."""
     tables = campaign.ensembles
     if not tables:
-        return []
+        return {}
     made = {'boltzmann': tables['boltzmann']}
     compat = tables['compat'].drop(columns=list(NOT_COMPAT))
     for t in campaign.ensemble_settings['temperatures']:
@@ -40,11 +64,7 @@ def write_ensembles(campaign: Campaign, prefix: Path | str) -> list[Path]:
             tables['compat']['temperature'] == t]
     made['ensembles'] = features(tables)
     made['shortlist'] = short(campaign)
-    paths = []
-    for name, table in made.items():
-        paths.append(Path(f'{prefix}_{name}.csv'))
-        write_csv(paths[-1], table.columns, lines_of(table))
-    return paths
+    return made
 
 
 def features(tables: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
@@ -92,7 +112,7 @@ def lines_of(table: pandas.DataFrame) -> Iterable[list[str]]:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a field: nine digits, empty where not finite."""
+    """Return a value as a field: twelve digits, empty where not finite."""
     return _number(value) if isinstance(value, float) else str(value)
 
 

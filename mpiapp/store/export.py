@@ -11,7 +11,7 @@ import numpy as np
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.descriptors import stored_structure
 from mpiapp.errors import InputError
-from mpiapp.records import Floats, Ints, Status, Structure
+from mpiapp.records import Ints, Status, Structure
 from mpiapp.store import descriptor_table
 from mpiapp.store.ensemble_csv import (
     record_columns, text_of, write_csv, write_ensembles
@@ -20,6 +20,7 @@ from mpiapp.store.files import replacing
 from mpiapp.store.formats import flag as _flag
 from mpiapp.store.formats import number as _number
 from mpiapp.store.reader import Campaign, load
+from mpiapp.store.summary_table import HEADER, summary_lines
 from mpiapp.structures import write_sdf_record
 from mpiapp.units import KCAL_PER_EV
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     import pandas
 
     from mpiapp.structures import Collection
-
-#: rows that count in means
-HAS_RESULT = (Status.CONVERGED, Status.UNCONVERGED)
 
 #: what the tables show besides the columns of the result file
 ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
@@ -95,13 +93,6 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     *descriptor_table.OURS,
 )
 
-SUMMARY = (
-    'name', 'r_group', 'screen_group', 'n_conformers', 'n_converged',
-    'n_unconverged', 'n_failed', 'n_rejected', 'n_left_out',
-    'mean_energy_kcal', 'min_energy_kcal', 'energy_spread_kcal',
-    'mean_steps', 'mean_rmsd_A',
-)
-
 
 def write_tables(
     result: Path | str, prefix: Path | str, collection: Collection | None,
@@ -132,7 +123,7 @@ def write_tables(
     write_csv(paths[0], [*(c[0] for c in CONFORMER), *more],
               (conformer_line(r) + [text_of(r[name]) for name in more]
                for r in as_records(table)))
-    write_csv(paths[1], SUMMARY, summary_lines(table))
+    write_csv(paths[1], HEADER, summary_lines(table))
     paths[2:2] = write_ensembles(campaign, prefix)
     with replacing(paths[-1]) as part, \
             open(part, 'w', encoding='utf-8', newline='\n') as file:
@@ -144,7 +135,8 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
     """Return the records not skipped, with the columns of `ADDED`.
 
     `rel_energy` [eV] is relative to the lowest converged record of the same
-    name; NaN where the record itself is not converged.
+    molecule (without ensembles: name); NaN where the record itself is not
+    converged.
 
     Raises:
         InputError: the file lacks columns that the tables show.
@@ -161,9 +153,18 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         method=str(campaign.meta.get('potential', {}).get('name', '')),
         file=[files[n] if 0 <= n < len(files) else ''
               for n in table['file_number']],
-        rel_energy=energy - energy.groupby(table['name']).transform('min'))
+        rel_energy=energy - energy.groupby(
+            molecules_of(campaign)).transform('min'))
     table = descriptor_table.with_shown(table, campaign.meta)
     return table[table['status'] != Status.SKIPPED]
+
+
+def molecules_of(campaign: Campaign) -> pandas.Series:
+    """Return what is equal for the records of one molecule."""
+    if not campaign.ensembles:
+        return campaign.table['name']
+    return campaign.ensembles['records']['molecule'].set_axis(
+        campaign.table.index)
 
 
 def as_records(table: pandas.DataFrame) -> Iterator[Record]:
@@ -178,45 +179,6 @@ def as_records(table: pandas.DataFrame) -> Iterator[Record]:
 def conformer_line(record: Record) -> list[str]:
     """Format one record as the fields of the conformer table."""
     return [form(record[name]) for _, name, form in CONFORMER]
-
-
-def summary_lines(table: pandas.DataFrame) -> Iterator[list[str]]:
-    """Format one line per name, in the order the names first appear."""
-    for name, group in table.groupby('name', sort=False):
-        first = group.iloc[0]
-        part = group[group['status'].isin(HAS_RESULT)]
-        yield [str(name), first['r_group'], first['screen_group'],
-               *map(str, _counts(group['status'].to_numpy())),
-               *_means(part)]
-
-
-def _counts(status: Ints) -> list[int]:
-    """Count all, converged, unconverged, failed, rejected, left out."""
-    n = np.bincount(status, minlength=len(Status)).tolist()
-    failed = n[Status.FAILED] + n[Status.BROKEN]
-    return [len(status), n[Status.CONVERGED], n[Status.UNCONVERGED], failed,
-            n[Status.REJECTED],
-            failed + n[Status.REJECTED] + n[Status.PENDING]]
-
-
-def _means(table: pandas.DataFrame) -> list[str]:
-    """Format mean, least and spread of energies, mean steps and RMSD."""
-    energies = _finite(table, 'e_total') * KCAL_PER_EV
-    spread = energies - energies.min() if len(energies) else energies
-    values = [_mean(energies), energies.min(initial=np.inf),
-              spread.max(initial=0.0) if len(energies) else np.nan,
-              _mean(_finite(table, 'steps')),
-              _mean(_finite(table, 'rmsd_start_final'))]
-    return [_number('.6f')(value) for value in values]
-
-
-def _finite(table: pandas.DataFrame, name: str) -> Floats:
-    values = table[name].to_numpy(np.float64)
-    return values[np.isfinite(values)]
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else np.nan
 
 
 def final_records(

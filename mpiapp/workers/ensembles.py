@@ -82,6 +82,8 @@ def add_ensembles(
     Raises:
         AgreedExit: the file can't be read or written.
     """
+    # every rank has closed the file before any opens it again
+    comm.barrier()
     with agree(comm, 'reading the rows again'):
         data = CampaignData(load_unsealed(path), settings)
         groups = data.groups() if comm.rank == 0 else None

@@ -18,7 +18,7 @@ from mpiapp.chemistry.boltzmann import (
     weighted_means, weights
 )
 from mpiapp.chemistry.distribution import (
-    FRACTIONS, STATISTICS, fractions, indicators, statistics
+    CLASSES, FRACTIONS, STATISTICS, fractions, indicators, statistics
 )
 from mpiapp.chemistry.duplicates import (
     Clusters, Limits, find_duplicates, is_own_mirror_image
@@ -28,9 +28,9 @@ from mpiapp.chemistry.skeleton import Skeleton
 from mpiapp.records import Floats, Ints, Status
 from mpiapp.units import KCAL_PER_EV
 
-#: weighted beside the descriptors; the last four are fractions
+#: weighted beside the descriptors; all but the first are fractions
 OURS = ('rel_energy', 'frac_strong', 'frac_weak', 'frac_excimer',
-        'frac_dark')
+        'frac_dark', 'frac_vertical')
 SPREAD, CHANGE = '_spread', '_change'
 #: prefix of the columns that are defined as in the original tables
 COMPAT = 'compat_'
@@ -138,7 +138,8 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
     judged = {name: values[unique] for name, values in c.judged.items()}
     names = [*OURS, *own]
     values = np.column_stack([
-        rel_energy, indicators(classes, dark), *own.values()])
+        rel_energy, indicators(classes, dark),
+        _has_distance(judged, classes), *own.values()])
     identity = {**c.identity, 'note': '; '.join(notes)}
     seed = seed_of(identity['name'], identity['charge'],
                    identity['formula'])
@@ -157,6 +158,18 @@ def tell(conformers: Conformers, settings: EnsembleSettings) -> Told:
         c.rows, _records(c, used, clusters, degeneracies, s),
         candidates(c.rows[unique], judged, classes, weight, rel_energy),
         dict(zip(c.rows[unique].tolist(), weight.tolist(), strict=True)))
+
+
+def _has_distance(
+    judged: Mapping[str, Floats], classes: Sequence[str],
+) -> Floats:
+    """Tell [n] by 1 or 0 whether planes have a distance; NaN: no class.
+
+    Means of distances are over these conformers alone.
+    """
+    known = np.isin(np.array(classes, object), CLASSES)
+    distance = judged.get('vertical', np.full(len(classes), np.nan))
+    return np.where(known, np.isfinite(distance).astype(np.float64), np.nan)
 
 
 def _used(

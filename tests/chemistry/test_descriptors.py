@@ -3,6 +3,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from mpiapp import measures
 from mpiapp.chemistry.chromophores import chromophores_of
@@ -207,6 +209,31 @@ def test_renumbering_and_swapping_the_halves_change_nothing(anions, rng,
         assert same(before, after)
         assert sorted((before['d12'], before['d21'])) == pytest.approx(
             sorted((after['d12'], after['d21'])), abs=ROUNDING)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(*[st.floats(-3, 3)] * 3), st.integers(0, 2**32 - 1))
+def test_any_two_rings_in_any_order_and_place_are_the_same(
+    dimer, shift, seed,
+):
+    rng = np.random.default_rng(seed)
+    structure = dimer(3.5, 0.5)
+    n = len(structure.numbers) // 2
+    first, second = np.split(structure.positions, 2)
+    spin = np.linalg.qr(np.eye(3) + 0.3 * rng.normal(size=(3, 3)))[0]
+    second = (second - second.mean(axis=0)) @ spin + [0, 0, 4] + shift
+    structure = replace(structure, positions=np.concatenate([first, second]))
+    frame = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    order = rng.permutation(2 * n)
+    other = replace(
+        structure, numbers=structure.numbers[order],
+        positions=(structure.positions @ frame + 7)[order],
+        bonds=np.argsort(order)[structure.bonds])
+    before = columns(structure)
+    # perpendicular axes have two means, between which rounding decides
+    assume(before['plane_angle'] < 89.9 and not before['twist'] > 89.9)
+    assert same(before, columns(other))
 
 
 @pytest.mark.parametrize('smiles, note', [

@@ -270,6 +270,14 @@ def test_many_conformers_give_what_each_one_gives(rng):
             assert abs(values[i] - getattr(alone, field.name)) < ROUNDING
 
 
+def test_one_geometry_is_measured_against_many():
+    ring = naphthalene()
+    stack = np.stack([ring + [0.5, 0, h] for h in (3.3, 3.5)])
+    found = pair_measures(ring, stack)
+    assert np.abs(found.vertical - [3.3, 3.5]).max() < ROUNDING
+    assert found.overlap.shape == found.twist.shape == (2,)
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf, 1e300])
 def test_what_is_no_number_spoils_its_own_conformer_alone(bad):
     ring = naphthalene()

@@ -1,4 +1,5 @@
 """Aromatic systems of users, and the limits of mixed pairs."""
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,24 @@ def test_a_system_of_a_user_is_read(tmp_path):
     assert systems[0].limits == Limits(15, 3.2, 3.6, 45, 40, 4.2, 20, 60)
     settings = descriptor_settings(str(tmp_path / 'systems.toml'), 'coronene')
     assert settings.compat.name == 'coronene'
+
+
+def test_a_system_of_a_user_is_found_by_its_pattern(tmp_path, embed):
+    from mpiapp.chemistry.chromophores import chromophores_of
+    from mpiapp.chemistry.descriptors import descriptor_graph
+    systems = read_systems(write(tmp_path, CORONENE))
+    structure = embed(systems[0].smarts)
+    found = chromophores_of(
+        descriptor_graph(structure, structure.positions), systems)
+    assert [(s.name, len(s.atoms)) for s in found.systems] == [
+        ('coronene', 24)]
+
+
+def test_the_example_of_the_docs_is_read(tmp_path):
+    page = Path(__file__).parents[2] / 'docs/descriptors.md'
+    text = re.search(r'```toml\n(.*?)```', page.read_text(), re.S)[1]
+    assert read_systems(write(tmp_path, text))[0].limits == limits_of(
+        'pyrene')
 
 
 def test_a_built_in_system_can_be_replaced(tmp_path):

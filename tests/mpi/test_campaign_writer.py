@@ -11,7 +11,7 @@ import pytest
 
 from mpiapp.parallel.agree import AgreedExit
 from mpiapp.parallel.serial import SerialComm
-from mpiapp.records import RELAX, Status
+from mpiapp.records import ENERGIES, GEOMETRY, IDENTITY, RUN, Schema, Status
 from mpiapp.store.campaign import write_campaign
 from mpiapp.store.digest import content_digest
 from mpiapp.store.folder import journal_name
@@ -26,6 +26,8 @@ WRITERS = [pytest.param(True, id='mpio', marks=needs_mpi_io),
            pytest.param(False, id='gather')]
 META = {'settings': {'fmax': 0.005}, 'inputs': [
     {'path': 'ä.sdf', 'sha256': 'aa', 'n_records': 1}]}
+#: fewer columns than reopt's, to write the many files of these tests faster
+SCHEMA = Schema(IDENTITY + RUN + ENERGIES + GEOMETRY)
 
 
 def values(row: int) -> dict[str, Any]:
@@ -59,8 +61,8 @@ def is_as_expected(comm: Any, path: Path, rows: Any, n_records: int) -> bool:
     if comm.rank == 0:
         alone = path.with_name('alone.h5')
         write_campaign(
-            SerialComm(), alone, RELAX, n_records,
-            MemorySource(RELAX, {r: values(r) for r in rows}), META, {})
+            SerialComm(), alone, SCHEMA, n_records,
+            MemorySource(SCHEMA, {r: values(r) for r in rows}), META, {})
         same = content_digest(path) == content_digest(alone)
     return bool(comm.bcast(same))
 
@@ -78,8 +80,8 @@ def test_content_does_not_depend_on_ranks_or_writer(
         mine = [r for i, r in enumerate(rows)
                 if i * 7 % part_comm.size == part_comm.rank]
         write_campaign(
-            part_comm, shared_dir / 'x.h5', RELAX, n_records,
-            MemorySource(RELAX, {r: values(r) for r in mine}), META,
+            part_comm, shared_dir / 'x.h5', SCHEMA, n_records,
+            MemorySource(SCHEMA, {r: values(r) for r in mine}), META,
             {'n_ranks': part_comm.size}, parallel, round_bytes=limit)
     comm.Barrier()
     assert is_as_expected(comm, shared_dir / 'x.h5', rows, n_records)
@@ -91,8 +93,8 @@ def test_one_rank_may_supply_everything(
 ) -> None:
     last = comm.rank == comm.size - 1
     rows = {r: values(r) for r in range(20)} if last else {}
-    write_campaign(comm, shared_dir / 'x.h5', RELAX, 20,
-                   MemorySource(RELAX, rows), META, {}, parallel,
+    write_campaign(comm, shared_dir / 'x.h5', SCHEMA, 20,
+                   MemorySource(SCHEMA, rows), META, {}, parallel,
                    round_bytes=4000)
     assert is_as_expected(comm, shared_dir / 'x.h5', range(20), 20)
 
@@ -105,17 +107,17 @@ def test_journals_of_two_runs_become_the_file(
     for run, rows in ((1, range(n_records)), (2, range(0, n_records, 3))):
         header = {'run': run, 'rank': comm.rank, 'digest': 'd'}
         path = shared_dir / journal_name(run, comm.rank)
-        with JournalWriter(path, RELAX, header) as journal:
+        with JournalWriter(path, SCHEMA, header) as journal:
             for row in list(rows)[comm.rank::comm.size]:
                 status = Status.FAILED if run == 1 and row % 3 == 0 else 1
                 journal.append_row(row, {**values(row), 'status': status})
-    found = survey_together(comm, shared_dir, RELAX, 'd')
+    found = survey_together(comm, shared_dir, SCHEMA, 'd')
     assert (found is None) == (comm.rank > 0)
     if found is not None:
         retries = found.progress(n_records).retries
         assert np.flatnonzero(retries).tolist() == [0, 3, 6, 9]
-    source = share_results(comm, shared_dir, found, RELAX)
-    write_campaign(comm, shared_dir / 'x.h5', RELAX, n_records, source,
+    source = share_results(comm, shared_dir, found, SCHEMA)
+    write_campaign(comm, shared_dir / 'x.h5', SCHEMA, n_records, source,
                    META, {}, parallel)
     assert is_as_expected(comm, shared_dir / 'x.h5', range(n_records),
                           n_records)
@@ -126,7 +128,7 @@ class Broken(MemorySource):
     """A source that fails on the last rank in the second round."""
 
     def __init__(self, comm: Any, rows: Any) -> None:
-        super().__init__(RELAX, {r: values(r) for r in rows})
+        super().__init__(SCHEMA, {r: values(r) for r in rows})
         self.left = 2 if comm.rank == comm.size - 1 else -1
 
     def fetch(self, rows: Any) -> list[bytes]:
@@ -143,7 +145,7 @@ def test_an_error_of_one_rank_ends_all_and_leaves_nothing(
 ) -> None:
     source = Broken(comm, range(comm.rank, 20, comm.size))
     with pytest.raises(AgreedExit, match='disk on fire') as caught:
-        write_campaign(comm, shared_dir / 'x.h5', RELAX, 20, source, META,
+        write_campaign(comm, shared_dir / 'x.h5', SCHEMA, 20, source, META,
                        {}, parallel, round_bytes=2500)
     assert f'[rank {comm.size - 1}]' in str(caught.value)
     comm.Barrier()
@@ -156,9 +158,9 @@ def test_a_row_from_two_ranks_is_refused(
 ) -> None:
     if comm.size == 1:
         pytest.skip('needs two ranks')
-    source = MemorySource(RELAX, {3: values(3)})
+    source = MemorySource(SCHEMA, {3: values(3)})
     with pytest.raises(AgreedExit, match='row 3 comes from two ranks'):
-        write_campaign(comm, shared_dir / 'x.h5', RELAX, 5, source, META,
+        write_campaign(comm, shared_dir / 'x.h5', SCHEMA, 5, source, META,
                        {}, parallel)
 
 
@@ -167,8 +169,8 @@ def test_a_missing_folder_is_told_by_all_ranks(
     comm: Any, shared_dir: Path, parallel: bool,
 ) -> None:
     with pytest.raises(AgreedExit, match='no/x.h5'):
-        write_campaign(comm, shared_dir / 'no' / 'x.h5', RELAX, 0,
-                       MemorySource(RELAX, {}), META, {}, parallel)
+        write_campaign(comm, shared_dir / 'no' / 'x.h5', SCHEMA, 0,
+                       MemorySource(SCHEMA, {}), META, {}, parallel)
 
 
 @needs_mpi_io
@@ -186,8 +188,8 @@ def test_datasets_larger_than_a_piece_are_written_in_pieces(
     # a round holds one row at least, which is above the limit itself
     with monkeypatch.context() as patch:
         patch.setattr(writers, 'put', counted)
-        write_campaign(comm, shared_dir / 'x.h5', RELAX, 8,
-                       MemorySource(RELAX, rows), META, {}, True,
+        write_campaign(comm, shared_dir / 'x.h5', SCHEMA, 8,
+                       MemorySource(SCHEMA, rows), META, {}, True,
                        round_bytes=200)
     # every rank takes part in each write, with or without data
     assert len(set(comm.allgather(len(calls)))) == 1

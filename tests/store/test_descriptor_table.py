@@ -62,7 +62,8 @@ def test_every_fixed_measure_is_in_the_table() -> None:
     assert {c.name for c in DESCRIPTORS if not c.ragged} - shown == hidden
 
 
-@pytest.mark.parametrize('descriptors', [{}, {'mode': 'full'}])
+@pytest.mark.parametrize('descriptors', [
+    {}, {'mode': 'full'}, {'mode': ['full', 'compat']}])
 def test_full_mode_shows_the_best_pair(
     tmp_path: Path, descriptors: dict[str, Any],
 ) -> None:

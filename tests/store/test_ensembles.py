@@ -150,6 +150,26 @@ def test_the_table_of_conformers_has_weights_and_duplicates(
     assert sums.to_numpy() == pytest.approx(1.0, abs=1e-8)
 
 
+def test_tables_of_earlier_results_are_removed(
+    campaign: Campaign, tmp_path: Path,
+) -> None:
+    ours = ['x_boltzmann_77K.csv', 'x_boltzmann_1e+06K.csv']
+    others = ['y_boltzmann_77K.csv', 'x_boltzmann_mine.csv', 'x_x.csv',
+              'x_y_shortlist.csv', 'boltzmann.csv']
+    for name in ours + others:
+        (tmp_path / name).write_text('')
+    write_tables(campaign.path, tmp_path / 'x', None)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert not there & set(ours) and set(others) <= there
+    bare = write(tmp_path / 'bare.h5', [record(0, conformers(1)[0])])
+    with h5py.File(bare.path, 'r+') as file:
+        del file['ensembles']
+    seal(bare.path, data_paths(RELAX))
+    write_tables(bare.path, tmp_path / 'x', None)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert 'x_shortlist.csv' not in there and set(others) <= there
+
+
 def test_two_writings_are_equal(campaign: Campaign, tmp_path: Path) -> None:
     def again(path: Path) -> Any:
         a, b = conformers(2)

@@ -13,8 +13,9 @@ from mpiapp.errors import InputError
 from mpiapp.parallel.serial import SerialComm
 from mpiapp.records import RELAX, Column, Schema
 from mpiapp.store.campaign import write_campaign
-from mpiapp.store.export import CONFORMER, SUMMARY, write_tables
+from mpiapp.store.export import CONFORMER, write_tables
 from mpiapp.store.sources import MemorySource
+from mpiapp.store.summary_table import COUNTS, HEADER
 from mpiapp.structures import Collection
 from mpiapp.units import KCAL_PER_EV
 
@@ -120,15 +121,17 @@ def test_summary_counts_and_means_leave_out_what_failed(
     tables: list[Path],
 ) -> None:
     lines = read(tables[1])
-    assert tuple(lines[0]) == SUMMARY
+    assert tuple(lines[0]) == HEADER
     first, other = lines
-    assert [first[n] for n in SUMMARY[3:9]] == ['3', '2', '0', '1', '0', '1']
-    assert [other[n] for n in SUMMARY[3:9]] == ['1', '0', '0', '0', '1', '1']
-    numbers = [float(first[n]) for n in SUMMARY[9:]]
-    assert numbers == pytest.approx([
+    counted = ('n_conformers', *COUNTS)
+    assert [first[n] for n in counted] == ['3', '2', '0', '1', '0', '1', '']
+    assert [other[n] for n in counted] == ['1', '0', '0', '0', '1', '1', '']
+    names = ('mean_energy', 'min_energy_kcal', 'energy_spread_kcal',
+             'mean_steps', 'mean_rmsd_A')
+    assert [float(first[n]) for n in names] == pytest.approx([
         -1000.5 * KCAL_PER_EV, -1001.0 * KCAL_PER_EV, KCAL_PER_EV, 5.0, 0.25],
         abs=ROUNDING)
-    assert [other[n] for n in SUMMARY[9:]] == [''] * 5
+    assert [other[n] for n in names] == [''] * 5
 
 
 def test_final_structures_keep_tags_and_added_hydrogens(

@@ -10,7 +10,9 @@ import pytest
 
 from mpiapp.chemistry.boltzmann import GAS_CONSTANT
 from mpiapp.records import RELAX
+from mpiapp.store.export import worked_on
 from mpiapp.store.reader import Campaign
+from mpiapp.units import KCAL_PER_EV
 from mpiapp.workers import ensembles
 from mpiapp.workers.ensembles import descriptor_columns, settings_from
 from mpiapp.workers.molecule import EnsembleSettings
@@ -87,6 +89,17 @@ def test_descriptors_are_averaged_with_spread_and_change(
     features = campaign.ensembles['features'].iloc[0]
     assert features['plane_angle_mean'] == 25.0
     assert features['frac_any'] == 0.5
+
+
+def test_it_is_told_how_much_weight_has_a_distance(tmp_path: Path) -> None:
+    one, two, three = conformers(3)
+    campaign = write(tmp_path / 'x.h5', [
+        record(0, one, vertical=3.5, classification='monomer'),
+        record(1, two, vertical=np.nan, classification='monomer'),
+        record(2, three, classification='none')])
+    line = at(campaign)
+    assert line['vertical'] == pytest.approx(3.5, abs=ROUNDING)
+    assert line['frac_vertical'] == pytest.approx(0.5, abs=ROUNDING)
 
 
 def test_angles_that_go_round_are_not_averaged() -> None:
@@ -178,6 +191,15 @@ def test_charge_states_have_tables_of_their_own(tmp_path: Path) -> None:
     assert table['charge'].tolist() == [-1, 0]
     assert table['n'].tolist() == [2, 1]
     assert campaign.ensembles['records']['molecule'].tolist() == [0, 1, 0]
+
+
+def test_relative_energies_are_within_a_molecule(tmp_path: Path) -> None:
+    one, two = conformers(2)
+    campaign = write(tmp_path / 'x.h5', [
+        record(0, one, charge=-1), record(1, two, kcal=-9.0),
+        record(2, two, kcal=2.0, charge=-1)])
+    kcal = worked_on(campaign)['rel_energy'] * KCAL_PER_EV
+    assert kcal.to_numpy() == pytest.approx([0, 0, 2], abs=1e-6)
 
 
 def test_isomers_of_one_name_are_not_mixed(tmp_path: Path) -> None:
