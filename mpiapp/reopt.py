@@ -226,15 +226,17 @@ def prepare(options: Options) -> Prepared:
         raise
     asked = potential_options(options)
     if options.resume and options.backend == 'auto':
-        # chosen by a stopwatch the first time: not a choice to repeat
+        # chosen for all the work, of which less may be left
         stored = stored_settings(result).get('backend', 'auto')
         asked = replace(asked, backend=stored)
-    chosen = obtain(asked, guard_sample(collection))
+    wanted = window(options, len(collection))
+    costs = cost_model(options.calculator, options.max_steps)
+    chosen = obtain(asked, guard_sample(collection),
+                    costs.atom_steps(collection.n_atoms[wanted]).sum())
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
-        RELAX, result, collection.n_atoms,
-        cost_model(options.calculator, options.max_steps),
-        window(options, len(collection)), settings_of(options, chosen),
+        RELAX, result, collection.n_atoms, costs,
+        wanted, settings_of(options, chosen),
         [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,

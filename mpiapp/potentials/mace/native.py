@@ -37,6 +37,8 @@ BYTES_PER_ATOM = 3e4
 #: Bytes of the radial tables per spline point, ordered pair of elements and
 #: radial function: measured 26 to 42 with 256 to 1792 functions
 TABLE_BYTES = 42
+#: CPU seconds for each byte of them: measured 2e-9 to 5e-9
+SECONDS_PER_BYTE = 5e-9
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,11 @@ def table_bytes(model: Loaded, n_elements: int) -> float:
     functions = sum(layer.conv_tp.weight_numel
                     for layer in model.module.interactions)
     return float(TABLE_BYTES * SPLINE_POINTS * n_elements ** 2 * functions)
+
+
+def table_seconds(model: Loaded, n_elements: int) -> float:
+    """Estimate the CPU seconds in which a process makes its tables."""
+    return SECONDS_PER_BYTE * table_bytes(model, n_elements)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,8 +189,22 @@ def _run(
     return energies, forces.reshape(-1, 3)
 
 
+def _settle_blas(threads: int) -> None:
+    """Tell the library how to multiply matrices, for the whole process.
+
+    Left to itself it looks through all loaded libraries at every product
+    whether its BLAS is safe to call from several threads: half to two
+    thirds of an evaluation.  With one thread it is (`unsafe` speaks of
+    more), else it must not be called.  The variable is read at each
+    evaluation; one that the user has set stays.
+    """
+    os.environ.setdefault('SYMMETRIX_HOST_WORKER_BLAS',
+                          'unsafe' if threads == 1 else 'off')
+
+
 def _evaluator(path: Path, options: PotentialOptions) -> Any:
     """Load the converted model; compiles a kernel when it is new."""
+    _settle_blas(options.threads)
     with _environment(
             KOKKOS_NUM_THREADS=str(options.threads),
             KOKKOS_DISABLE_WARNINGS='true'):
@@ -206,6 +227,12 @@ def _evaluator(path: Path, options: PotentialOptions) -> Any:
         raise InputError(
             f'back end native: {DISTRIBUTION} {version(DISTRIBUTION)} lacks '
             f'{", ".join(absent)}; 0.1.1 is known to work')
+    if options.dtype == 'float64' and hasattr(
+            evaluator, '_set_m1_polynomial_policy'):
+        # Keeps the polynomials of the second layer for the way back, as
+        # its planner does not on CPUs: the same bits in up to a third less
+        # time.  In float32 it is slower.
+        evaluator._set_m1_polynomial_policy('retained')
     return evaluator
 
 
