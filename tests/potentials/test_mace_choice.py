@@ -247,12 +247,26 @@ def test_a_corrupt_conversion_that_has_its_checksum_is_refused(
 
 
 @needs_native
-def test_the_library_is_told_how_to_multiply(monkeypatch):
-    monkeypatch.delenv('SYMMETRIX_HOST_WORKER_BLAS', raising=False)
-    native._settle_blas(2)
-    assert os.environ['SYMMETRIX_HOST_WORKER_BLAS'] == 'off'
-    native._settle_blas(1)  # what is set stays
-    assert os.environ['SYMMETRIX_HOST_WORKER_BLAS'] == 'off'
+@pytest.mark.parametrize('threads, policy', [(1, 'unsafe'), (2, 'off')])
+def test_the_library_is_told_how_to_multiply(
+        tools, sample, monkeypatch, threads, policy):
+    """At each evaluation, and nobody else in the process is."""
+    monkeypatch.setenv('XDG_CACHE_HOME', tools.cache_folder().name)
+    monkeypatch.delenv(native.BLAS, raising=False)
+    seen = []
+    run = native._run
+
+    def watched(*args):
+        seen.append(os.environ[native.BLAS])
+        return run(*args)
+
+    monkeypatch.setattr(native, '_run', watched)
+    potential = tools.potential('mace', backend='native')
+    potential = replace(potential, blas=native.blas_policy(threads))
+    found = potential.evaluate(tools.one(*tools.embed('CCO')))
+    assert not found.failures
+    assert seen == [policy]
+    assert native.BLAS not in os.environ
 
 
 @pytest.fixture

@@ -40,6 +40,12 @@ TABLE_BYTES = 42
 #: CPU seconds for each byte of them: measured 2e-9 to 5e-9
 SECONDS_PER_BYTE = 5e-9
 
+#: How the library is to multiply matrices.  Left to itself it looks through
+#: all loaded libraries, at every product, whether its BLAS is safe to call
+#: from several threads: a fifth to half of an evaluation.  With one thread
+#: it is (`unsafe` speaks of more), with more it must not be called.
+BLAS = 'SYMMETRIX_HOST_WORKER_BLAS'
+
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +74,13 @@ def build(options: PotentialOptions, name: str) -> MaceNative:
     }
     # the module itself is not needed any more, and memory is
     return MaceNative(name, evaluator, replace(model, module=None),
-                      options.dtype, None, notes)
+                      options.dtype, None, notes,
+                      blas=blas_policy(options.threads))
+
+
+def blas_policy(threads: int) -> str:
+    """Return the value of `BLAS` for a process with so many threads."""
+    return 'unsafe' if threads == 1 else 'off'
 
 
 def table_bytes(model: Loaded, n_elements: int) -> float:
@@ -97,6 +109,7 @@ class MaceNative:
     finisher: Potential | None
     notes: Mapping[str, str] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
+    blas: str = 'off'
     accepts_charge: bool = False
     topology_guards: bool = True
     bytes_per_atom: float = BYTES_PER_ATOM
@@ -131,7 +144,9 @@ class MaceNative:
             self.met.update(species[batch.part(i)].tolist())
         for i in good:
             part = batch.part(i)
-            found = self._one(species[part], batch.positions[part])
+            # read when the library evaluates, and last digits hang on it
+            with _environment(**{BLAS: self.blas}):
+                found = self._one(species[part], batch.positions[part])
             if found is None:
                 failures[i] = ('nan', 'two atoms are at the same place')
                 continue
@@ -189,22 +204,8 @@ def _run(
     return energies, forces.reshape(-1, 3)
 
 
-def _settle_blas(threads: int) -> None:
-    """Tell the library how to multiply matrices, for the whole process.
-
-    Left to itself it looks through all loaded libraries at every product
-    whether its BLAS is safe to call from several threads: half to two
-    thirds of an evaluation.  With one thread it is (`unsafe` speaks of
-    more), else it must not be called.  The variable is read at each
-    evaluation; one that the user has set stays.
-    """
-    os.environ.setdefault('SYMMETRIX_HOST_WORKER_BLAS',
-                          'unsafe' if threads == 1 else 'off')
-
-
 def _evaluator(path: Path, options: PotentialOptions) -> Any:
     """Load the converted model; compiles a kernel when it is new."""
-    _settle_blas(options.threads)
     with _environment(
             KOKKOS_NUM_THREADS=str(options.threads),
             KOKKOS_DISABLE_WARNINGS='true'):
