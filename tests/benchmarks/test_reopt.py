@@ -28,8 +28,7 @@ RATIOS = ('evaluations_ratio', 'evaluation_ratio', 'conformer_ratio')
 @pytest.fixture
 def measured(monkeypatch, tmp_path, capsys):
     """Run the command on a small molecule, without optional packages."""
-    monkeypatch.setattr(mace, 'available', lambda: ['poly', 'reference'])
-    monkeypatch.setattr(reopt, 'available', lambda: ['poly', 'reference'])
+    monkeypatch.setattr(mace, 'find_spec', lambda name: None)
     monkeypatch.setattr(ways, 'find_spec', lambda name: None)
     monkeypatch.setattr(reopt, 'SHAPES', {
         'small': shapes.Shape('4x0e', 3.0)})

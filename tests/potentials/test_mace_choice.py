@@ -46,8 +46,7 @@ def sample(tools):
 @pytest.fixture
 def only_torch(monkeypatch):
     """Let no optional package be installed."""
-    monkeypatch.setattr(mace, 'available', lambda: ['poly', 'reference'])
-    monkeypatch.setattr(choosing, 'find_spec', lambda name: None)
+    monkeypatch.setattr(mace, 'find_spec', lambda name: None)
 
 
 #: atom-steps that are worth any start, and a few that are not
@@ -66,7 +65,7 @@ def student(data_dir):
 @pytest.fixture
 def installed(monkeypatch):
     """Let all optional packages seem to be installed."""
-    monkeypatch.setattr(choosing, 'find_spec', lambda name: object())
+    monkeypatch.setattr(mace, 'find_spec', lambda name: object())
 
 
 def test_a_long_campaign_on_cpus_is_native(student, installed):
@@ -82,8 +81,7 @@ def test_native_is_left_out_with_a_reason(
     assert words in choosing.unfit_for_native(job)
 
 
-def test_an_absent_package_is_a_reason(student, monkeypatch):
-    monkeypatch.setattr(choosing, 'find_spec', lambda name: None)
+def test_an_absent_package_is_a_reason(student, only_torch):
     assert 'symmetrix-xl is not installed' in choosing.unfit_for_native(
         choosing.Job(student, **FIT))
 
@@ -140,7 +138,7 @@ def test_auto_that_was_not_chosen_is_the_reference(sample):
     ({'poly'}, 'reference'), ({'native'}, 'poly'),
     ({'native', 'poly'}, 'reference')])
 def test_what_disagrees_gives_way(
-        sample, monkeypatch, caplog, wrong, chosen):
+        sample, monkeypatch, installed, caplog, wrong, chosen):
     load = mace.load_backend
 
     def loaded(name, options):
@@ -148,7 +146,6 @@ def test_what_disagrees_gives_way(
         return Wrong(found, 1.001) if name in wrong else found
 
     monkeypatch.setattr(mace, 'load_backend', loaded)
-    monkeypatch.setattr(mace, '_require_backend', lambda name: None)
     named = 'native' if 'native' in wrong else 'poly'
     with caplog.at_level(logging.INFO):
         described = build(
@@ -215,10 +212,13 @@ def test_gpu_back_ends_name_what_they_need(
         resolve(PotentialOptions(backend=name))
 
 
+def test_back_ends_for_gpus_are_not_for_any_machine(installed):
+    assert mace.available() == ['native', 'poly', 'reference']
+
+
 @pytest.mark.parametrize('name', ['cueq', 'oeq'])
 def test_gpu_back_ends_give_way_on_the_cpu(
-        sample, monkeypatch, caplog, name):
-    monkeypatch.setattr(mace, '_require_backend', lambda name: None)
+        sample, installed, caplog, name):
     with caplog.at_level(logging.WARNING):
         chosen = obtain(
             PotentialOptions(backend=name, device='cpu'), sample)

@@ -38,6 +38,9 @@ BACKENDS: dict[str, Needs | None] = {
     'reference': None,
 }
 
+#: those that have no code for CPUs
+GPU_ONLY = frozenset({'cueq', 'oeq'})
+
 #: what takes the place of a back end that can't run a model or disagrees
 FALLBACKS = ('poly', 'reference')
 
@@ -57,10 +60,16 @@ class MacePotential(Potential, Protocol):
         """Return the same potential with that finisher."""
 
 
+def installed(name: str) -> bool:
+    """Tell whether what a back end needs is installed."""
+    needs = BACKENDS[name]
+    return needs is None or find_spec(needs.package) is not None
+
+
 def available() -> list[str]:
-    """Return the back ends whose packages are installed."""
-    return [name for name, needs in BACKENDS.items()
-            if needs is None or find_spec(needs.package) is not None]
+    """Return the back ends that are installed and run on any machine."""
+    return [name for name in BACKENDS
+            if name not in GPU_ONLY and installed(name)]
 
 
 def resolve(options: PotentialOptions) -> PotentialOptions:
@@ -76,7 +85,7 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
 
 def _require_backend(backend: str) -> None:
     needs = BACKENDS.get(backend)
-    if needs is not None and backend not in available():
+    if needs is not None and not installed(backend):
         raise InputError(
             f'back end {backend!r} needs the package {needs.distribution}, '
             f'which is not installed: pip install {needs.distribution} (or '

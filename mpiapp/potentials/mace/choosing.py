@@ -10,12 +10,12 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 from mpiapp.potentials.base import PotentialOptions
 from mpiapp.potentials.mace import (
-    BACKENDS, FALLBACKS, MacePotential, load_backend
+    FALLBACKS, MacePotential, installed, load_backend
 )
+from mpiapp.potentials.mace.conversion import DISTRIBUTION
 from mpiapp.potentials.mace.loading import Loaded, load
 from mpiapp.potentials.mace.native import table_bytes, table_seconds
 from mpiapp.potentials.mace.reference import settle_torch
@@ -96,9 +96,8 @@ def job_of(
 
 def unfit_for_native(job: Job) -> str:
     """Return why native is not for this job, or ''."""
-    needs = BACKENDS['native']
-    if needs is not None and find_spec(needs.package) is None:
-        return f'the package {needs.distribution} is not installed'
+    if not installed('native'):
+        return f'the package {DISTRIBUTION} is not installed'
     if job.device != 'cpu':
         return 'it runs on the CPU only'
     if job.threads > 1:
