@@ -40,6 +40,7 @@ main() {
     choose_mpi
     start_parallel_h5py
     install_packages
+    install_native
     finish_parallel_h5py
     check
 }
@@ -358,6 +359,14 @@ install_packages() {
     pip_install --no-build-isolation -e '.[test]'
 }
 
+# An extra: without its wheel the MACE back end poly is taken.
+install_native() {
+    say 'installing symmetrix-xl, for the back end native'
+    pip_install --only-binary symmetrix-xl symmetrix-xl ||
+        echo "env: no wheel of symmetrix-xl for this machine (see $log):" \
+            'going on without the back end native'
+}
+
 finish_parallel_h5py() {
     [ -n "$build_pid" ] || return 0
     say 'waiting for the build of h5py'
@@ -376,6 +385,7 @@ check() {
     say 'checking: 2 ranks, imports'
     summary=$(timeout 300 mpirun -n 2 python -c '
 from mpi4py import MPI
+from importlib.util import find_spec
 import h5py, mace, mpiapp, pyscf, rdkit, sys, tblite.interface, torch
 assert MPI.COMM_WORLD.size == 2, "mpirun and mpi4py are of different MPIs"
 if MPI.COMM_WORLD.rank == 0:
@@ -383,7 +393,8 @@ if MPI.COMM_WORLD.rank == 0:
     mpi = MPI.Get_library_version().split(",")[0].splitlines()[0]
     print("Python", sys.version.split()[0] + ",", " ".join(mpi.split()) +
           ",", kind, "HDF5", h5py.version.hdf5_version + ",",
-          "torch", torch.__version__)
+          "torch", torch.__version__ + ",",
+          "back end native" if find_spec("symmetrix") else "no native")
 ' 2>>"$log" </dev/null | tail -n 1)
     printf '%s\n%s\n' "$(fingerprint)" "$summary" >"$stamp.new"
     mv "$stamp.new" "$stamp"

@@ -273,9 +273,9 @@ class Method:
     mace_dtype: str = option('float64', 'arithmetic of MACE',
                              group='method', choices=('float64', 'float32'))
     backend: str = option(
-        '', 'how MACE is evaluated: reference, poly (the same, faster; '
-        'default), native (package symmetrix-xl, CPU), or auto: the fastest '
-        'here of those that agree with the reference on the first structures',
+        '', 'how MACE is evaluated: reference, poly (the same, faster), '
+        'native (package symmetrix-xl, CPU), cueq or oeq (GPU), or auto, '
+        'the default: native where the work is worth its start, else poly',
         group='method', metavar='NAME')
     solvent: str = option('', 'ALPB solvent for gfn1 and gfn2, e.g. water',
                           group='method')

@@ -44,10 +44,19 @@ class CostModel:
         n = np.asarray(n_atoms, np.float64)
         known = np.isfinite(n) & (n > 0)
         n = np.where(known, n, TYPICAL_ATOMS)
-        steps = np.minimum(self.steps * n**self.steps_power, self.max_steps)
-        seconds = n * self.atom_step * n**self.power * (1.0 + steps)
+        seconds = self.atom_step * n**self.power * self.atom_steps(n)
         return mend(np.where(known, seconds, np.nan),
                     float(seconds[0]) if len(n) else 0.0)
+
+    def atom_steps(self, n_atoms: ArrayLike) -> Floats:
+        """Return atoms times evaluations of molecules with these atoms [n].
+
+        Where atoms are unknown (NaN, 0 or less) they are typical ones.
+        """
+        n = np.asarray(n_atoms, np.float64)
+        n = np.where(np.isfinite(n) & (n > 0), n, TYPICAL_ATOMS)
+        steps = np.minimum(self.steps * n**self.steps_power, self.max_steps)
+        return np.asarray(n * (1.0 + steps), np.float64)
 
     def refit(self, n_atoms: ArrayLike, seconds: ArrayLike) -> CostModel:
         """Return the model scaled to measured seconds [n].

@@ -100,8 +100,7 @@ def output_folder(options: Shared) -> str:
 
 def default_backend(options: Computing) -> str:
     """Return the back end: the one that is asked for, else the default."""
-    return options.backend or (
-        'poly' if options.calculator == 'mace' else 'auto')
+    return options.backend or 'auto'
 
 
 def result_path(options: Shared) -> Path:

@@ -119,7 +119,8 @@ def stage_plan(plan: Plan, run: StageRun, before: Campaign) -> Plan:
         plan, result=path, wanted=wanted, settings=run.settings,
         n_atoms=before.table['n_atoms'].to_numpy(np.int32), blank=blank,
         cost_model=cost_model(run.calculator, 0 if run.stage.single
-                              else run.relax.max_steps),
+                              else run.relax.max_steps,
+                              run.relax.optimizer),
         overwrite=False, whole=True)
 
 

@@ -320,16 +320,18 @@ def prepare(options: Options) -> Prepared:
         raise
     asked = potential_options(options)
     if options.resume and options.backend == 'auto':
-        # chosen by a stopwatch the first time: not a choice to repeat
+        # chosen for all the work, of which less may be left
         stored = stored_settings(result).get('backend', 'auto')
         asked = replace(asked, backend=stored)
-    chosen = obtain(asked, guard_sample(collection))
+    wanted = window(options, len(collection))
+    costs = cost_model(options.calculator, options.max_steps,
+                       options.optimizer)
+    chosen = obtain(asked, guard_sample(collection),
+                    costs.atom_steps(collection.n_atoms[wanted]).sum())
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     plan = Plan(
-        RELAX, result, collection.n_atoms,
-        cost_model(options.calculator, options.max_steps,
-                   options.optimizer),
-        window(options, len(collection)), settings_of(options, chosen),
+        RELAX, result, collection.n_atoms, costs,
+        wanted, settings_of(options, chosen),
         [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,
@@ -384,13 +386,19 @@ def stage_runs(
     Raises:
         InputError: a potential that is not to be had.
     """
+    from mpiapp.partition import cost_model
     from mpiapp.potentials import obtain
     from mpiapp.refinement import StageRun
     from mpiapp.store.folder import settings_digest
+    from mpiapp.workers.refine import share_of
     runs: list[StageRun] = []
     before: Any = plan.settings
     for stage, changed in stages_of(options):
-        chosen = obtain(potential_options(changed), sample)
+        costs = cost_model(changed.calculator,
+                           0 if stage.single else changed.max_steps,
+                           changed.optimizer)
+        chosen = obtain(potential_options(changed), sample, share_of(
+            stage) * costs.atom_steps(plan.n_atoms[plan.wanted]).sum())
         settings = {
             **settings_of(changed, chosen), 'selection': stage.selection,
             'amount': str(stage.amount), 'single_point': stage.single,

@@ -25,7 +25,7 @@ def test_defaults_are_those_of_the_original_script() -> None:
     o = read('--sdf', 'x.sdf')
     assert (o.model, o.mace_dtype, o.max_steps, o.fmax, o.save_every) == (
         'small', 'float64', 500, 0.005, 25)
-    assert o.backend == 'poly'
+    assert o.backend == 'auto'
     assert (o.output_dir, o.output_prefix) == ('runs', 'moe_mace_reopt')
 
 

@@ -16,8 +16,9 @@ def chooses(monkeypatch):
         answer = 'poly'
         asked = []
 
-    def obtain(options, structures_sample=()):
+    def obtain(options, structures_sample=(), atom_steps=0.0):
         Chooser.asked.append((options.backend, len(structures_sample)))
+        Chooser.atom_steps = atom_steps
         new = Chooser.answer if options.backend == 'auto' else options.backend
         return replace(potentials.resolve(options), backend=new)
 
@@ -45,6 +46,8 @@ def test_the_choice_is_stored_and_taken_over_on_resume(
     prepared = reopt.prepare(options_for(tmp_path, data_dir))
     # the user's own structures decide
     assert chooses.asked == [('auto', 2)]
+    # and what is to be done with them: 5 records of 117 atoms
+    assert chooses.atom_steps > 5 * 117
     assert prepared.plan.settings['backend'] == 'poly'
     start(prepared)
     chooses.answer = 'reference'
@@ -62,6 +65,13 @@ def test_another_back_end_by_name_does_not_resume(
     assert changed.plan.settings['backend'] == 'reference'
     with pytest.raises(InputError, match='backend'):
         start(changed)
+
+
+def test_the_work_is_that_of_the_window(tmp_path, data_dir, chooses):
+    reopt.prepare(options_for(tmp_path, data_dir))
+    whole = chooses.atom_steps
+    reopt.prepare(options_for(tmp_path, data_dir, end_index=1))
+    assert chooses.atom_steps == pytest.approx(whole / 5, rel=0.05)
 
 
 def test_a_fresh_start_has_no_stored_settings(tmp_path):

@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mpiapp.benchmarks.context import machine, quartiles, versions
 from mpiapp.benchmarks.shapes import (
     SHAPES, organic_molecule, pyrene_dimer, write_model
 )
@@ -56,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     print(line(cells[-1]), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps(
-            {'machine': machine(), 'cells': cells}, indent=1))
+            {'machine': machine(), 'versions': versions(), 'cells': cells},
+            indent=1))
     return int(any(cell['state'] in ('refused', 'failed') for cell in cells))
 
 
@@ -81,13 +81,17 @@ def library_start(folder: Path) -> Structure:
 
 def measure(
     path: str, dtype: str, structure: Structure, rounds: int,
+    names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return one row for each way to compute a model, the yardstick first."""
+    """Return one row for each way to compute a model, the yardstick first.
+
+    The ways are `names` beside MACECalculator, else all that are installed.
+    """
     exact = of_backend('reference', path, 'float64', structure)
     expected = exact(structure.positions)
     ways: dict[str, Evaluate] = {}
     rows: dict[str, dict[str, Any]] = {}
-    for name in ('MACECalculator', *available()[::-1]):
+    for name in ('MACECalculator', *(names or available()[::-1])):
         start = time.perf_counter()
         try:
             way = calculator(path, dtype, structure) \
@@ -149,14 +153,10 @@ def timed(
             taken[i, j] = 1e3 * (time.process_time() - start)
     ratios = taken[2:, :1] / taken[2:]
     return {name: {
-        'cpu_ms': [float(x) for x in quartiles(taken[2:, j])],
-        'ratio': [float(x) for x in quartiles(ratios[:, j])],
+        'cpu_ms': quartiles(taken[2:, j]),
+        'ratio': quartiles(ratios[:, j]),
+        'rounds': rounds,
     } for j, name in enumerate(ways)}
-
-
-def quartiles(values: Floats) -> Floats:
-    """Return the quartiles of values."""
-    return np.asarray(np.percentile(values, [25, 50, 75]))
 
 
 def of_backend(
@@ -203,18 +203,6 @@ def line(cell: dict[str, Any]) -> str:
         f'{ms:.1f} ({low:.1f}-{high:.1f}) | '
         f'{ratio:.1f} ({r_low:.1f}-{r_high:.1f}) | '
         f"{cell['d_energy']:.0e} | {cell['d_force']:.0e} |")
-
-
-def machine() -> dict[str, str]:
-    """Return what the numbers depend on."""
-    packages = ('torch', 'mace-torch', 'e3nn', 'ase')
-    text = Path('/proc/cpuinfo')
-    lines = text.read_text().splitlines() if text.exists() else []
-    model = next((x.split(':')[1].strip() for x in lines
-                  if x.startswith('model name')), platform.processor())
-    return {'processor': model, 'cores': str(os.cpu_count()),
-            'python': platform.python_version(),
-            **{p: version(p) for p in packages}}
 
 
 if __name__ == '__main__':

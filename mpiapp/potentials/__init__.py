@@ -52,17 +52,22 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
 def obtain(
     options: PotentialOptions,
     structures_sample: Sequence[Structure] = (),
+    atom_steps: float = 0.0,
 ) -> PotentialOptions:
     """Return resolved options whose files are on disk; may download.
 
-    What is left to choose is chosen, such as the fastest back end on the
-    first structures of the user.  To be called by one rank only, whose
-    answer all use.  Raises InputError, naming the ways out, where a
+    What is left to choose is chosen, such as the back end for the user's
+    first structures and the predicted work: `atom_steps` is the sum over
+    all records of atoms times evaluations.  To be called by one rank only,
+    whose answer all use.  Raises InputError, naming the ways out, where a
     download is needed and not possible.
     """
     resolved = resolve(options)
     own = getattr(_module(options.calculator), 'obtain', None)
-    return own(resolved, structures_sample) if own else resolved
+    if own is None:
+        return resolved
+    chosen: PotentialOptions = own(resolved, structures_sample, atom_steps)
+    return chosen
 
 
 def build(
@@ -73,7 +78,7 @@ def build(
 
     Never downloads (see `obtain`).  A path that is not the float64
     reference of its model is compared with it on `structures_sample` and
-    replaced by it where they disagree; `describe()['guard']` says so.
+    replaced by another where they disagree; `describe()['guard']` says so.
     Raises InputError for what the user must mend.
     """
     return _module(options.calculator).build(

@@ -136,3 +136,8 @@ def label(changes: dict[str, Any], task: str) -> str:
              for key in ('calculator', 'model', 'model_path')
              if key in changes and changes[key] != 'mace']
     return re.sub(r'[^A-Za-z0-9.+-]', '_', '_'.join(words or [task]))
+
+
+def share_of(stage: Stage) -> float:
+    """Return a guess of the share of all records that a stage computes."""
+    return 1.0 if stage.selection in ('all', 'unique') else 0.1

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpiapp.potentials import PotentialOptions, build
+from mpiapp.potentials import PotentialOptions, build, mace
 from mpiapp.potentials.guard import TOLERANCES, check
-from mpiapp.potentials.mace import guarded
 
 # TorchScript, which e3nn is made of, is deprecated
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -54,9 +53,12 @@ def test_a_potential_agrees_with_itself_exactly(tools, sample):
 @pytest.mark.parametrize('factors', [{'energy': 1 + 1e-6},
                                      {'force': 1.001}, {'force': -1.0},
                                      {'force': np.nan}])
-def test_a_wrong_fast_path_is_refused(tools, sample, factors):
+def test_a_wrong_fast_path_is_refused(tools, sample, factors, monkeypatch):
     exact, fast = (tools.potential('mace', d) for d in ('float64', 'float32'))
-    chosen = guarded(Wrong(fast, **factors), exact, sample)
+    monkeypatch.setattr(mace, 'load_backend',
+                        lambda name, options: Wrong(fast, **factors))
+    chosen = mace.proven(
+        'poly', PotentialOptions(dtype='float32'), exact, sample)
     assert chosen.dtype == 'float64'
     assert chosen.describe()['guard'].startswith('refused: 2 structures')
     # the reference itself is untouched

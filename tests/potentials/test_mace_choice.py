@@ -1,16 +1,18 @@
 """Which back end is taken, what is refused, and what is kept in the cache."""
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mpiapp.potentials import PotentialOptions, build, mace, obtain, resolve
-from mpiapp.potentials.mace import choosing, conversion
+from mpiapp.potentials.mace import (
+    choosing, conversion, loading, native, switched
+)
 from mpiapp.records import InputError
 
 # of TorchScript, which e3nn is made of, and of mace-torch's own torch.load
@@ -44,35 +46,83 @@ def sample(tools):
 @pytest.fixture
 def only_torch(monkeypatch):
     """Let no optional package be installed."""
-    monkeypatch.setattr(mace, 'available', lambda: ['poly', 'reference'])
-    monkeypatch.setattr(choosing, 'available', lambda: ['poly', 'reference'])
+    monkeypatch.setattr(mace, 'find_spec', lambda name: None)
+
+
+#: atom-steps that are worth any start, and a few that are not
+LONG, SHORT = 1e12, 1e3
+#: what makes native fit; the model is the student
+FIT = {'n_elements': 4, 'atom_steps': LONG, 'dtype': 'float64',
+       'device': 'cpu', 'threads': 1, 'memory': 1e12}
+
+
+@pytest.fixture(scope='session')
+def student(data_dir):
+    return loading.load(
+        str(data_dir / 'models/student.model'), 'float64', 'cpu')
 
 
 @pytest.fixture
-def seconds(monkeypatch):
-    """Give the race its outcome; what is not named takes one second."""
-    chosen = {}
-    monkeypatch.setattr(choosing, 'race', lambda entrants, structures: {
-        name: chosen.get(name, 1.0) for name in entrants})
-    return chosen
+def installed(monkeypatch):
+    """Let all optional packages seem to be installed."""
+    monkeypatch.setattr(mace, 'find_spec', lambda name: object())
 
 
-@pytest.mark.parametrize('fastest', ['poly', 'reference'])
-def test_auto_takes_the_fastest(sample, only_torch, seconds, fastest):
-    seconds[fastest] = 0.5
-    assert obtain(PotentialOptions(), sample).backend == fastest
+def test_a_long_campaign_on_cpus_is_native(student, installed):
+    assert choosing.unfit_for_native(choosing.Job(student, **FIT)) == ''
 
 
-def test_the_race_has_new_positions_at_each_call(sample):
-    seen = []
-    potential = SimpleNamespace(
-        evaluate=lambda batch: seen.append(batch.positions.copy()))
-    found = choosing.race({'a': potential, 'b': potential}, sample[:1])
-    rounds = choosing.RACE_ROUNDS + 1
-    assert set(found) == {'a', 'b'}
-    assert len(seen) == 2 * rounds
-    # both get the same in each round
-    assert len(np.unique([x[0, 0] for x in seen])) == rounds
+@pytest.mark.parametrize('change, words', [
+    ({'device': 'cuda'}, 'CPU only'), ({'threads': 2}, 'several threads'),
+    ({'memory': 1e6}, 'GB'), ({'atom_steps': SHORT}, 'its start takes')])
+def test_native_is_left_out_with_a_reason(
+        student, installed, change, words):
+    job = choosing.Job(student, **{**FIT, **change})
+    assert words in choosing.unfit_for_native(job)
+
+
+def test_an_absent_package_is_a_reason(student, only_torch):
+    assert 'symmetrix-xl is not installed' in choosing.unfit_for_native(
+        choosing.Job(student, **FIT))
+
+
+def test_more_elements_or_less_work_end_the_worth(student, installed):
+    """The border is where the saving is WORTH times the start."""
+    seconds = choosing.CONVERSION_SECONDS + native.table_seconds(student, 4)
+    border = choosing.WORTH * seconds / choosing.saved_seconds(
+        student, 'float64')
+    job = choosing.Job(student, **{**FIT, 'atom_steps': 1.01 * border})
+    assert not choosing.unfit_for_native(job)
+    for change in ({'atom_steps': 0.99 * border}, {'n_elements': 5},
+                   {'dtype': 'float32'}):
+        assert choosing.unfit_for_native(replace(job, **change))
+
+
+def test_auto_logs_why_it_is_not_native(sample, only_torch, caplog):
+    with caplog.at_level(logging.INFO):
+        chosen = obtain(PotentialOptions(), sample, LONG)
+    assert chosen.backend == 'poly'
+    assert 'native is not used: the package symmetrix-xl' in caplog.text
+
+
+def test_auto_takes_native_where_it_is_fit(sample, monkeypatch, caplog):
+    monkeypatch.setattr(choosing, 'unfit_for_native', lambda job: '')
+    monkeypatch.setattr(choosing, 'load_backend', lambda name, options: name)
+    assert obtain(PotentialOptions(), sample).backend == 'native'
+
+
+def test_auto_falls_back_where_native_cannot_run(
+        sample, monkeypatch, caplog):
+    def loaded(name, options):
+        if name == 'native':
+            raise InputError('no such model')
+        return name
+
+    monkeypatch.setattr(choosing, 'unfit_for_native', lambda job: '')
+    monkeypatch.setattr(choosing, 'load_backend', loaded)
+    with caplog.at_level(logging.WARNING):
+        assert obtain(PotentialOptions(), sample).backend == 'poly'
+    assert 'native is not used: no such model' in caplog.text
 
 
 def test_auto_without_structures_is_the_reference():
@@ -84,33 +134,26 @@ def test_auto_that_was_not_chosen_is_the_reference(sample):
         'backend'] == 'reference'
 
 
-def test_what_disagrees_is_not_chosen(
-        sample, only_torch, seconds, monkeypatch, caplog):
-    load = choosing.load_backend
-
-    def loaded(name, options):
-        found = load(name, options)
-        return Wrong(found, 1.001) if name == 'poly' else found
-
-    monkeypatch.setattr(choosing, 'load_backend', loaded)
-    seconds['poly'] = 0.01
-    with caplog.at_level(logging.WARNING):
-        chosen = obtain(PotentialOptions(), sample)
-    assert chosen.backend == 'reference'
-    assert 'poly is not used: refused: 2 structures' in caplog.text
-
-
-def test_a_named_back_end_that_disagrees_gives_way(sample, monkeypatch):
+@pytest.mark.parametrize('wrong, chosen', [
+    ({'poly'}, 'reference'), ({'native'}, 'poly'),
+    ({'native', 'poly'}, 'reference')])
+def test_what_disagrees_gives_way(
+        sample, monkeypatch, installed, caplog, wrong, chosen):
     load = mace.load_backend
 
     def loaded(name, options):
-        found = load(name, options)
-        return Wrong(found, 1.001) if name == 'poly' else found
+        found = load('poly' if name == 'native' else name, options)
+        return Wrong(found, 1.001) if name in wrong else found
 
     monkeypatch.setattr(mace, 'load_backend', loaded)
-    described = build(PotentialOptions(backend='poly'), sample).describe()
-    assert described['backend'] == 'reference'
-    assert described['guard'].startswith('refused: 2 structures')
+    named = 'native' if 'native' in wrong else 'poly'
+    with caplog.at_level(logging.INFO):
+        described = build(
+            PotentialOptions(backend=named), sample).describe()
+    assert described['backend'] == chosen
+    for name in wrong:
+        assert f'by {name}' in described['guard']
+        assert f'back end {name}: refused: 2 structures' in caplog.text
 
 
 def test_a_named_back_end_that_cannot_run_gives_way(
@@ -161,18 +204,69 @@ def test_native_passes_its_guard(tools, sample, monkeypatch):
     assert potential.finisher.describe()['backend'] == 'poly'
 
 
-@pytest.mark.parametrize('change, words', [
-    ({'threads': 2}, 'several threads'), ({}, 'GB')])
-def test_auto_leaves_native_out_where_it_does_not_fit(
-        tools, sample, monkeypatch, change, words):
-    exact = tools.potential('mace')
-    monkeypatch.setattr(choosing, '_memory', lambda: 1e6)
-    reason = choosing._unsuitable(
-        'native', PotentialOptions(**change), exact, sample)
-    assert words in reason
-    monkeypatch.setattr(choosing, '_memory', lambda: 1e15)
-    assert not choosing._unsuitable(
-        'native', PotentialOptions(), exact, sample)
+@pytest.mark.parametrize('name, distribution', [
+    ('cueq', 'cuequivariance-torch'), ('oeq', 'openequivariance')])
+def test_gpu_back_ends_name_what_they_need(
+        only_torch, name, distribution):
+    with pytest.raises(InputError, match=f'pip install {distribution}'):
+        resolve(PotentialOptions(backend=name))
+
+
+def test_back_ends_for_gpus_are_not_for_any_machine(installed):
+    assert mace.available() == ['native', 'poly', 'reference']
+
+
+@pytest.mark.parametrize('name', ['cueq', 'oeq'])
+def test_gpu_back_ends_give_way_on_the_cpu(
+        sample, installed, caplog, name):
+    with caplog.at_level(logging.WARNING):
+        chosen = obtain(
+            PotentialOptions(backend=name, device='cpu'), sample)
+    assert chosen.backend == 'poly'
+    assert f'back end {name} runs on a GPU only' in caplog.text
+
+
+def test_a_converter_that_fails_is_an_input_error(monkeypatch):
+    """Whatever mace-torch's converters raise; they need packages."""
+    def run(module, device):
+        raise KeyError('no such irreps')
+
+    monkeypatch.setattr(switched, 'import_module',
+                        lambda name: SimpleNamespace(run=run))
+    with pytest.raises(InputError, match='cueq.*no such irreps'):
+        switched.convert(object(), 'cueq', 'cpu')
+
+
+@needs_native
+def test_a_corrupt_conversion_that_has_its_checksum_is_refused(
+        tools, sample, cache, caplog):
+    """Damage that no checksum shows: the library reads and refuses it."""
+    path = conversion.converted(cache.model)
+    with pytest.raises(InputError, match='library refuses the model'):
+        native._evaluator(path, PotentialOptions())
+
+
+@needs_native
+@pytest.mark.parametrize('threads, policy', [(1, 'unsafe'), (2, 'off')])
+def test_the_library_is_told_how_to_multiply(
+        tools, sample, monkeypatch, threads, policy):
+    """At each evaluation, and nobody else in the process is."""
+    monkeypatch.setenv('XDG_CACHE_HOME', tools.cache_folder().name)
+    monkeypatch.delenv(native.BLAS, raising=False)
+    seen = []
+    run = native._run
+
+    def watched(*args):
+        seen.append(os.environ[native.BLAS])
+        return run(*args)
+
+    monkeypatch.setattr(native, '_run', watched)
+    potential = tools.potential('mace', backend='native')
+    potential = replace(potential, blas=native.blas_policy(threads))
+    found = potential.evaluate(tools.one(*tools.embed('CCO')))
+    assert not found.failures
+    assert seen == [policy]
+    assert native.BLAS not in os.environ
 
 
 @pytest.fixture

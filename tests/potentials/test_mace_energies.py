@@ -232,3 +232,18 @@ def test_a_fresh_process_gives_the_same_bits(
             for key, smiles in reversed(molecules.items())}
     assert [line.split() for line in lines] == [
         [key, here[key]] for key in 'aacbabca']
+
+
+@pytest.mark.skipif('native' not in available(), reason='no symmetrix-xl')
+@pytest.mark.parametrize('dtype', ['float64', 'float32'])
+def test_elements_met_before_change_no_bit_of_native(
+        tools, monkeypatch, dtype):
+    """They are atoms in each graph: matrices have more rows, of any size."""
+    monkeypatch.setenv('XDG_CACHE_HOME', tools.cache_folder().name)
+    potential = build(PotentialOptions(backend='native', dtype=dtype))
+    numbers, positions = tools.embed('CCCCCCCC')
+    pieces = [tools.one(numbers[:n], positions[:n])
+              for n in range(2, len(numbers), 3)]
+    before = [digest(potential.evaluate(piece)) for piece in pieces]
+    potential.evaluate(tools.one(*tools.embed('O')))
+    assert [digest(potential.evaluate(p)) for p in pieces] == before

@@ -15,26 +15,34 @@ from pathlib import Path
 from typing import Protocol
 
 from mpiapp.potentials.base import Potential, PotentialOptions
-from mpiapp.potentials.guard import GuardReport, check
+from mpiapp.potentials.guard import check
 from mpiapp.potentials.mace import files
 from mpiapp.records import InputError, Structure
 
 
 @dataclass(frozen=True)
 class Needs:
-    """A package that a back end imports and the distribution it is in."""
+    """A package that a back end imports, its distribution, our extra."""
 
     package: str
     distribution: str
+    extra: str
 
 
-#: back ends, the one that others fall back to last, and what each needs
-#: beside the packages of the reference
+#: back ends and what each needs beside the packages of the reference
 BACKENDS: dict[str, Needs | None] = {
-    'native': Needs('symmetrix', 'symmetrix-xl'),
+    'native': Needs('symmetrix', 'symmetrix-xl', 'native'),
+    'cueq': Needs('cuequivariance_torch', 'cuequivariance-torch', 'gpu'),
+    'oeq': Needs('openequivariance', 'openequivariance', 'oeq'),
     'poly': None,
     'reference': None,
 }
+
+#: those that have no code for CPUs
+GPU_ONLY = frozenset({'cueq', 'oeq'})
+
+#: what takes the place of a back end that can't run a model or disagrees
+FALLBACKS = ('poly', 'reference')
 
 #: structures that the guard compares at most
 N_GUARD = 3
@@ -52,10 +60,16 @@ class MacePotential(Potential, Protocol):
         """Return the same potential with that finisher."""
 
 
+def installed(name: str) -> bool:
+    """Tell whether what a back end needs is installed."""
+    needs = BACKENDS[name]
+    return needs is None or find_spec(needs.package) is not None
+
+
 def available() -> list[str]:
-    """Return the back ends whose packages are installed."""
-    return [name for name, needs in BACKENDS.items()
-            if needs is None or find_spec(needs.package) is not None]
+    """Return the back ends that are installed and run on any machine."""
+    return [name for name in BACKENDS
+            if name not in GPU_ONLY and installed(name)]
 
 
 def resolve(options: PotentialOptions) -> PotentialOptions:
@@ -71,11 +85,12 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
 
 def _require_backend(backend: str) -> None:
     needs = BACKENDS.get(backend)
-    if needs is not None and backend not in available():
+    if needs is not None and not installed(backend):
         raise InputError(
             f'back end {backend!r} needs the package {needs.distribution}, '
-            f'which is not installed: pip install {needs.distribution}, or '
-            f'one of auto, {", ".join(available())}')
+            f'which is not installed: pip install {needs.distribution} (or '
+            f'mpiapp[{needs.extra}]), or one of auto, '
+            f'{", ".join(available())}')
     if backend not in ('auto', *BACKENDS):
         raise InputError(f'unknown back end {backend!r}; '
                          f'allowed: auto, {", ".join(BACKENDS)}')
@@ -84,17 +99,18 @@ def _require_backend(backend: str) -> None:
 def obtain(
     options: PotentialOptions,
     structures_sample: Sequence[Structure] = (),
+    atom_steps: float = 0.0,
 ) -> PotentialOptions:
     """Return options with a file, downloaded if need be, and a back end.
 
-    The back end is a choice by stopwatch, which the other ranks and a
-    resumed run must take over and not repeat.
+    `auto` weighs the predicted work `atom_steps` against the start of the
+    back ends; see `choosing`.
     """
     if options.model_path is None:
         path = files.download(options.model or files.BUNDLED)
         options = resolve(replace(options, model_path=path))
     from mpiapp.potentials.mace.choosing import choose_backend
-    return choose_backend(options, structures_sample)
+    return choose_backend(options, structures_sample, atom_steps)
 
 
 def build(
@@ -104,9 +120,10 @@ def build(
     """Build the named back end if it agrees with the float64 reference.
 
     Takes resolved options; `auto`, which `obtain` replaces, is the
-    reference here.  Raises InputError where the model's file is missing or
-    is no model, where the device is not there and where the back end can't
-    run the model: ranks must not differ in their back ends.
+    reference here.  What disagrees gives way to the next of `FALLBACKS`,
+    and the description tells why.  Raises InputError where the model's file
+    is missing or is no model, where the device is not there and where the
+    back end can't run the model: ranks must not differ in their back ends.
     """
     if options.model_path is None:
         raise InputError(files.how_to_get(
@@ -116,28 +133,29 @@ def build(
     exact = exact.noting(guard='none needed: reference path')
     if backend == 'reference' and options.dtype == 'float64':
         return exact
-    fast = load_backend(backend, options)
-    if options.dtype != 'float64':
-        fast = fast.finishing(
-            _finisher(backend, options, exact, structures_sample))
-    return guarded(fast, exact, structures_sample)
+    fast = proven(backend, options, exact, structures_sample)
+    if fast.dtype != 'float64':
+        fast = fast.finishing(_finisher(
+            fast.describe()['backend'], options, exact, structures_sample))
+    return fast
 
 
-def guarded(
-    fast: MacePotential,
-    reference: MacePotential,
+def proven(
+    backend: str, options: PotentialOptions, exact: MacePotential,
     structures_sample: Sequence[Structure],
 ) -> MacePotential:
-    """Return `fast` if it agrees with the reference, else the reference.
-
-    Both describe the outcome under `guard`.
-    """
-    report: GuardReport = check(fast, reference, structures_sample[:N_GUARD])
-    if not report.passed:
-        log.info('%s, back end %s: %s', fast.name,
-                 fast.describe()['backend'], report)
-    chosen = fast if report.passed else reference
-    return chosen.noting(guard=str(report))
+    """Return the back end, or the first that may replace it and agrees."""
+    refused: list[str] = []
+    for name in dict.fromkeys((backend, *FALLBACKS)):
+        if (name, options.dtype) == ('reference', 'float64'):
+            break
+        fast = load_backend(name, options)
+        report = check(fast, exact, structures_sample[:N_GUARD])
+        if report.passed:
+            return fast.noting(guard='; '.join([str(report), *refused]))
+        log.info('%s, back end %s: %s', fast.name, name, report)
+        refused.append(f'{report} by {name}')
+    return exact.noting(guard='; '.join(refused))
 
 
 def load_backend(backend: str, options: PotentialOptions) -> MacePotential:
@@ -160,8 +178,8 @@ def _finisher(
     if backend == 'reference':
         return exact
     try:
-        poly = load_backend('poly', replace(options, dtype='float64'))
+        return proven('poly', replace(options, dtype='float64'), exact,
+                      structures_sample)
     except InputError as error:
         log.info('%s', error)
         return exact
-    return guarded(poly, exact, structures_sample)

@@ -38,13 +38,13 @@ class Loaded:
 
 def load(
     path: str, dtype: str, device: str,
-    change: Callable[[Any], None] | None = None,
+    change: Callable[[Any], Any] | None = None,
 ) -> Loaded:
     """Return the model of a file, cast once to dtype and on the device.
 
-    `change` may alter the module in place, before it is cast.  Raises
-    InputError if the file holds no MACE model that can be evaluated from
-    elements and positions alone.
+    `change` may alter the module in place, before it is cast, or return
+    another one that takes its place.  Raises InputError if the file holds
+    no MACE model that can be evaluated from elements and positions alone.
     """
     import torch
     files.check(path)
@@ -57,7 +57,7 @@ def load(
     with torch.no_grad():
         table.zero_()
     if change:
-        change(module)
+        module = change(module) or module
     module = module.to(device=device, dtype=getattr(torch, dtype)).eval()
     module.requires_grad_(False)
     numbers = module.atomic_numbers.cpu().numpy().astype(np.int64)

@@ -37,6 +37,14 @@ BYTES_PER_ATOM = 3e4
 #: Bytes of the radial tables per spline point, ordered pair of elements and
 #: radial function: measured 26 to 42 with 256 to 1792 functions
 TABLE_BYTES = 42
+#: CPU seconds for each byte of them: measured 2e-9 to 5e-9
+SECONDS_PER_BYTE = 5e-9
+
+#: How the library is to multiply matrices.  Left to itself it looks through
+#: all loaded libraries, at every product, whether its BLAS is safe to call
+#: from several threads: a fifth to half of an evaluation.  With one thread
+#: it is (`unsafe` speaks of more), with more it must not be called.
+BLAS = 'SYMMETRIX_HOST_WORKER_BLAS'
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +74,13 @@ def build(options: PotentialOptions, name: str) -> MaceNative:
     }
     # the module itself is not needed any more, and memory is
     return MaceNative(name, evaluator, replace(model, module=None),
-                      options.dtype, None, notes)
+                      options.dtype, None, notes,
+                      blas=blas_policy(options.threads))
+
+
+def blas_policy(threads: int) -> str:
+    """Return the value of `BLAS` for a process with so many threads."""
+    return 'unsafe' if threads == 1 else 'off'
 
 
 def table_bytes(model: Loaded, n_elements: int) -> float:
@@ -74,6 +88,11 @@ def table_bytes(model: Loaded, n_elements: int) -> float:
     functions = sum(layer.conv_tp.weight_numel
                     for layer in model.module.interactions)
     return float(TABLE_BYTES * SPLINE_POINTS * n_elements ** 2 * functions)
+
+
+def table_seconds(model: Loaded, n_elements: int) -> float:
+    """Estimate the CPU seconds in which a process makes its tables."""
+    return SECONDS_PER_BYTE * table_bytes(model, n_elements)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +109,7 @@ class MaceNative:
     finisher: Potential | None
     notes: Mapping[str, str] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
+    blas: str = 'off'
     accepts_charge: bool = False
     topology_guards: bool = True
     bytes_per_atom: float = BYTES_PER_ATOM
@@ -124,7 +144,9 @@ class MaceNative:
             self.met.update(species[batch.part(i)].tolist())
         for i in good:
             part = batch.part(i)
-            found = self._one(species[part], batch.positions[part])
+            # read when the library evaluates, and last digits hang on it
+            with _environment(**{BLAS: self.blas}):
+                found = self._one(species[part], batch.positions[part])
             if found is None:
                 failures[i] = ('nan', 'two atoms are at the same place')
                 continue
@@ -206,6 +228,12 @@ def _evaluator(path: Path, options: PotentialOptions) -> Any:
         raise InputError(
             f'back end native: {DISTRIBUTION} {version(DISTRIBUTION)} lacks '
             f'{", ".join(absent)}; 0.1.1 is known to work')
+    if options.dtype == 'float64' and hasattr(
+            evaluator, '_set_m1_polynomial_policy'):
+        # Keeps the polynomials of the second layer for the way back, as
+        # its planner does not on CPUs: the same bits in up to a third less
+        # time.  In float32 it is slower.
+        evaluator._set_m1_polynomial_policy('retained')
     return evaluator
 
 

@@ -34,9 +34,9 @@ def build(options: PotentialOptions, name: str) -> MaceReference:
 
 def assemble(
     options: PotentialOptions, name: str, backend: str,
-    change: Callable[[Any], None] | None = None,
+    change: Callable[[Any], Any] | None = None,
 ) -> MaceReference:
-    """Build a potential whose module `change` has altered in place."""
+    """Build a potential whose module `change` has altered or replaced."""
     path = str(options.model_path)
     device = settle_torch(options.threads, options.device)
     model = load(path, options.dtype, device, change)
