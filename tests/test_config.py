@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpiapp import reopt
+from mpiapp import relaxation
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
 
@@ -16,9 +16,9 @@ from mpiapp.errors import InputError
 HELP_SECONDS = 0.5
 
 
-def read(*words: str) -> reopt.Options:
-    return reopt.settle(
-        read_options(reopt.Options, 'reopt', '', words))
+def read(*words: str) -> relaxation.Options:
+    return relaxation.settle(
+        read_options(relaxation.Options, 'reopt', '', words))
 
 
 def test_defaults_are_those_of_the_original_script() -> None:

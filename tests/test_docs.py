@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpiapp import reopt
+from mpiapp import relaxation
 from mpiapp.config import read_options
 from tests.jobs import run
 
@@ -42,7 +42,7 @@ def test_commands_have_options_that_exist(page: Path) -> None:
     for line in commands(page):
         words = shlex.split(line)
         if not {'--help', '...'} & set(words):
-            reopt.settle(read_options(reopt.Options, 'reopt', '', words))
+            relaxation.settle(read_options(relaxation.Options, 'reopt', '', words))
 
 
 def test_the_readme_has_commands() -> None:

@@ -38,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
        for unit in ('program', 'refinement')},
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
+    'relaxation': (GROUND | STEPS
+                   | {'parallel', 'program', 'refinement', 'analysis'}
+                   | OUTPUT | WORK),
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

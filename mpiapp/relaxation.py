@@ -1,0 +1,392 @@
+"""What `reopt` is asked to do, and all that comes before its work."""
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpiapp.analysis import check_options
+from mpiapp.config import (
+    Computing, Ensembles, checked, not_negative, option, positive
+)
+from mpiapp.data_files import data_file
+from mpiapp.errors import InputError
+from mpiapp.optimize import names as optimizers
+from mpiapp.program import (
+    check_ensembles, check_method, check_shared, default_backend, guard_sample,
+    output_folder, potential_options, result_options, result_path, run_options,
+    stems_of
+)
+
+if TYPE_CHECKING:
+    from mpiapp.engine import Plan
+    from mpiapp.potentials.base import PotentialOptions
+    from mpiapp.records import Structure
+    from mpiapp.refinement import StageRun
+    from mpiapp.structures import Collection
+    from mpiapp.workers.refine import Stage
+    from mpiapp.workers.relax import RelaxSettings, RelaxWorker
+
+#: version of the meaning of the results; a change ends resumability
+RESULTS_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Options(Computing, Ensembles):
+    """Options of `reopt`."""
+
+    sdf: tuple[str, ...] = option(
+        (), 'input files: sdf (V2000, V3000), mol, xyz, extxyz, each also '
+        'as .gz', group='input', metavar='FILE')
+    smiles_csv: str = option(
+        '', 'molecule table (name, r_group, screen_group, smiles); row '
+        'number from 1 = tag mseq; records are checked against it',
+        group='input', metavar='FILE')
+    allow_mismatch: bool = option(
+        False, 'go on with records that fit no row of the table',
+        group='input')
+    start_index: int = option(0, 'first record of the window',
+                              group='input', check=not_negative)
+    end_index: int | None = option(
+        None, 'end of the window, not included', group='input')
+    test: bool = option(False, 'only the first 3 records of the window',
+                        group='input')
+    analyse: str = option(
+        '', 'result file of an earlier run: descriptors and ensembles anew, '
+        'nothing is relaxed, the file stays as it is', group='input',
+        metavar='FILE')
+    charge_policy: str = option(
+        'refuse', 'charged records under a model that knows no charge: '
+        'refuse, neutralise by adding H to O-, or allow (flagged)',
+        group='input', choices=('refuse', 'neutralise', 'allow'))
+    descriptors: str = option(
+        'full', 'which descriptors the tables show and classify by: full '
+        '(best pair of chromophores) or compat (the two ring sets of the '
+        'original); the result file has both', group='descriptors',
+        choices=('full', 'compat'))
+    systems: str = option(
+        '', 'TOML file with more aromatic systems: name, SMARTS, limits '
+        '(docs/descriptors.md)', group='descriptors', metavar='FILE')
+    compat_system: str = option(
+        'binaphthalene', 'system that the compat descriptors look for',
+        group='descriptors')
+    output_prefix: str = option(
+        'moe_mace_reopt', 'prefix of all result files; may hold a folder',
+        group='output')
+    optimizer: str = option(
+        'internal', 'optimiser: internal (internal coordinates, model '
+        'Hessian), lbfgs or ase-lbfgs (the steps of ASE), fire',
+        group='relaxation', choices=tuple(optimizers()))
+    fmax: float = option(0.005, 'largest force of a relaxed atom [eV/A]',
+                         group='relaxation', check=positive)
+    max_steps: int = option(500, 'optimiser steps of a record at most',
+                            group='relaxation', check=positive)
+    two_stage: bool = option(
+        False, 'MACE: relax in float32 first, then in float64 to the end',
+        group='relaxation')
+    two_stage_fmax: float = option(
+        0.02, 'largest force [eV/A] that ends the first of two stages',
+        group='relaxation', check=positive)
+    refine: tuple[str, ...] = option(
+        (), 'stages that follow, each SELECTION[:AMOUNT][:KEY=VALUE,...], '
+        'as shortlist:model=medium or top:5:calculator=gfn2 '
+        '(docs/refine.md)', group='relaxation', metavar='STAGE')
+    batch: int = option(
+        1, 'molecules a rank relaxes together', group='relaxation',
+        check=positive)
+
+
+def settle(options: Options) -> Options:
+    """Check what concerns several options, and fill in what follows.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if options.end_index is not None \
+            and options.end_index <= options.start_index:
+        raise InputError(f'--end-index {options.end_index} must exceed '
+                         f'--start-index {options.start_index}')
+    check_shared(options)
+    check_ensembles(options)
+    check_method(options)
+    check_stages(options)
+    if options.analyse:
+        options = replace(options, output_dir=output_folder(options))
+        check_options(options)
+        return options
+    stages_of(options)
+    model = options.model
+    if options.calculator == 'mace' and not (model or options.model_path):
+        model = 'small' if options.sdf else 'student'
+    return replace(
+        options, output_dir=output_folder(options), model=model,
+        backend=default_backend(options))
+
+
+def check_stages(options: Options) -> None:
+    """Check that two stages are possible where they are asked for.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if not options.two_stage:
+        return
+    if options.calculator != 'mace' or options.mace_dtype != 'float64':
+        raise InputError('--two-stage relaxes with MACE in float32, then in '
+                         'float64: not with --calculator '
+                         f'{options.calculator} --mace-dtype '
+                         f'{options.mace_dtype}')
+    if options.two_stage_fmax <= options.fmax:
+        raise InputError(f'--two-stage-fmax {options.two_stage_fmax:g} must '
+                         f'exceed --fmax {options.fmax:g}')
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What rank 0 found out and every rank needs."""
+
+    plan: Plan
+    collection: Collection
+    chosen: PotentialOptions
+    table: Any
+    stages: tuple[StageRun, ...] = ()
+
+
+def prepare(options: Options) -> Prepared:
+    """Check input, model and output on one rank, before any work.
+
+    Raises:
+        InputError: whatever the user must mend.
+    """
+    from mpiapp.chemistry.descriptors import descriptor_settings
+    from mpiapp.chemistry.molecules import MoleculeTable
+    from mpiapp.engine import Plan, check_start, size_of_results
+    from mpiapp.partition import cost_model
+    from mpiapp.potentials import obtain
+    from mpiapp.records import RELAX
+    from mpiapp.store.folder import folder_of, stored_settings
+    from mpiapp.store.output import check_output, check_space
+    from mpiapp.structures import Collection
+    result = result_path(options)
+    descriptor_settings(options.systems, options.compat_system)
+    check_output(result, create=not options.dry_run)
+    table = MoleculeTable.read(options.smiles_csv) \
+        if options.smiles_csv else None
+    spool = Path(tempfile.gettempdir()) if options.dry_run \
+        else folder_of(result)
+    try:
+        collection = Collection.open(inputs(options), spool)
+    except InputError:
+        if spool.is_dir() and not any(spool.iterdir()):
+            spool.rmdir()
+        raise
+    asked = potential_options(options)
+    if options.resume and options.backend == 'auto':
+        # chosen for all the work, of which less may be left
+        stored = stored_settings(result).get('backend', 'auto')
+        asked = replace(asked, backend=stored)
+    wanted = window(options, len(collection))
+    costs = cost_model(options.calculator, options.max_steps,
+                       options.optimizer)
+    chosen = obtain(asked, guard_sample(collection),
+                    costs.atom_steps(collection.n_atoms[wanted]).sum())
+    check_space(result, size_of_results(RELAX, collection.n_atoms))
+    plan = Plan(
+        RELAX, result, collection.n_atoms, costs,
+        wanted, settings_of(options, chosen),
+        [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
+         for f in collection.files],
+        resume=options.resume, overwrite=options.overwrite,
+        retry_failed=options.retry_failed, slots=options.batch,
+        save_every=options.save_every, writer=options.writer)
+    if options.dry_run:
+        check_start(plan)
+    return Prepared(plan, collection, chosen, table,
+                    stage_runs(options, plan, guard_sample(collection)))
+
+
+def stages_of(options: Options) -> list[tuple[Stage, Options]]:
+    """Return the stages of the refinement and the options of each.
+
+    Raises:
+        InputError: a stage that is not understood or contradicts itself.
+    """
+    if not options.refine:
+        return []
+    from mpiapp.workers.refine import parse_stages
+    return [(stage, stage_options(options, stage))
+            for stage in parse_stages(options.refine)]
+
+
+def stage_options(options: Options, stage: Stage) -> Options:
+    """Return the options of a stage: those of the run, with its changes."""
+    changed = options
+    if {'calculator', 'model', 'model_path'} & stage.changes.keys():
+        changed = replace(
+            changed, model='', model_path='', backend='', solvent='',
+            mace_dtype='float64')
+    changed = checked(replace(changed, two_stage=False, **stage.changes))
+    try:
+        check_method(changed)
+    except InputError as error:
+        raise InputError(f'--refine {stage.text!r}: {error}') from error
+    if changed.calculator == 'mace' and not (
+            changed.model or changed.model_path):
+        raise InputError(f'--refine {stage.text!r}: name the model, as '
+                         'model=medium or model-path=FILE')
+    if stage.selection in ('unique', 'shortlist') and not options.boltzmann:
+        raise InputError(f'--refine {stage.text!r} needs the ensembles: '
+                         'leave out --no-boltzmann')
+    return replace(changed, backend=default_backend(changed))
+
+
+def stage_runs(
+    options: Options, plan: Plan, sample: list[Structure],
+) -> tuple[StageRun, ...]:
+    """Prepare the stages on one rank: models found, settings known.
+
+    Raises:
+        InputError: a potential that is not to be had.
+    """
+    from mpiapp.partition import cost_model
+    from mpiapp.potentials import obtain
+    from mpiapp.refinement import StageRun
+    from mpiapp.store.folder import settings_digest
+    from mpiapp.workers.refine import share_of
+    runs: list[StageRun] = []
+    before: Any = plan.settings
+    for stage, changed in stages_of(options):
+        costs = cost_model(changed.calculator,
+                           0 if stage.single else changed.max_steps,
+                           changed.optimizer)
+        chosen = obtain(potential_options(changed), sample, share_of(
+            stage) * costs.atom_steps(plan.n_atoms[plan.wanted]).sum())
+        settings = {
+            **settings_of(changed, chosen), 'selection': stage.selection,
+            'amount': str(stage.amount), 'single_point': stage.single,
+            'before': settings_digest(before)}
+        before = settings
+        relax = replace(relax_settings(changed), single_point=stage.single)
+        runs.append(StageRun(stage, chosen, relax, settings,
+                             changed.calculator))
+    return tuple(runs)
+
+
+def inputs(options: Options) -> list[str]:
+    """Return the input files, the bundled sample where none is named.
+
+    Raises:
+        InputError: none is named and the bundled sample is not installed.
+    """
+    if options.sdf:
+        return list(options.sdf)
+    sample = data_file('dimers/library_sample.sdf')
+    if not sample.exists():
+        raise InputError(f'name an input with --sdf FILE ({sample}, the '
+                         'bundled sample, is not installed)')
+    return [str(sample)]
+
+
+def window(options: Options, n_records: int) -> Any:
+    """Mark the records [n_records] that are to be done.
+
+    Raises:
+        InputError: the window holds no record.
+    """
+    import numpy as np
+    end = n_records if options.end_index is None else options.end_index
+    if options.test:
+        end = min(end, options.start_index + 3)
+    wanted = np.zeros(n_records, bool)
+    wanted[options.start_index:end] = True
+    if not wanted.any():
+        raise InputError(f'--start-index {options.start_index}: the input '
+                         f'has {n_records} records')
+    return wanted
+
+
+def settings_of(
+    options: Options, chosen: PotentialOptions,
+) -> dict[str, Any]:
+    """Return what decides the results and must not change on resume."""
+    from mpiapp.potentials import file_sha256
+    names = ('calculator', 'mace_dtype', 'solvent', 'optimizer', 'fmax',
+             'max_steps', 'charge_policy', 'allow_mismatch',
+             'record_timeout', 'batch', 'compat_system')
+    settings = {name: getattr(options, name) for name in names}
+    settings['backend'] = chosen.backend
+    settings['results_version'] = RESULTS_VERSION
+    settings['two_stage_fmax'] = (
+        options.two_stage_fmax if options.two_stage else None)
+    if chosen.model_path:
+        settings['model_sha256'] = file_sha256(chosen.model_path)
+    if options.smiles_csv:
+        settings['smiles_csv_sha256'] = file_sha256(options.smiles_csv)
+    if options.systems:
+        settings['systems_sha256'] = file_sha256(options.systems)
+    return settings
+
+
+def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
+    """Load the potential and return the worker of this rank."""
+    from mpiapp.potentials import build
+    from mpiapp.workers.reading import FileRecords
+    from mpiapp.workers.relax import RelaxWorker
+    records = FileRecords(
+        prepared.collection, prepared.table, stems_of(prepared.collection),
+        options.charge_policy, options.allow_mismatch)
+    sample = guard_sample(prepared.collection)
+    potential = build(prepared.chosen, sample)
+    rough = None
+    if options.two_stage:
+        from mpiapp.potentials.mace.first_stage import build_first
+        rough = build_first(prepared.chosen, potential, sample)
+    return RelaxWorker(relax_settings(options), records, potential, rough)
+
+
+def relax_settings(options: Options) -> RelaxSettings:
+    """Return what decides the result of a relaxation."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
+    from mpiapp.workers.relax import RelaxSettings
+    return RelaxSettings(
+        options.optimizer, options.fmax, options.max_steps,
+        options.record_timeout, options.batch, options.two_stage_fmax,
+        descriptors=descriptor_settings(options.systems,
+                                        options.compat_system))
+
+
+def describe(
+    options: Options, prepared: Prepared, worker: RelaxWorker,
+) -> Prepared:
+    """Add what is stored with the results, and the empty rows."""
+    from mpiapp.chemistry.descriptors import descriptor_settings
+    from mpiapp.store.provenance import package_versions
+    from mpiapp.workers.ensembles import finale
+    locate = prepared.collection.locate
+    stems = stems_of(prepared.collection)
+    wanted = prepared.plan.wanted
+    meta = {
+        'program': 'reopt', 'options': result_options(options),
+        'settings': prepared.plan.settings,
+        'inputs': prepared.plan.inputs,
+        'potential': worker.potential.describe(),
+        'packages': package_versions(),
+        'optimizer': options.optimizer,
+        'descriptors': {'mode': options.descriptors, **descriptor_settings(
+            options.systems, options.compat_system).described()},
+    }
+    if worker.rough is not None:
+        meta['first_stage'] = worker.rough.describe()
+
+    def blank(row: int) -> dict[str, Any]:
+        file_number, record = locate(row)
+        known = {'file_number': file_number, 'record': record,
+                 'name': f'{stems[file_number]}_{record}'}
+        if wanted[row]:
+            return known
+        return known | {'status': 6, 'reason': 'window',
+                        'message': 'outside the window of this campaign'}
+    plan = replace(prepared.plan, meta=meta, run_meta=run_options(options),
+                   blank=blank, extend=finale(result_options(options)))
+    return replace(prepared, plan=plan)
