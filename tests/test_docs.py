@@ -42,7 +42,8 @@ def test_commands_have_options_that_exist(page: Path) -> None:
     for line in commands(page):
         words = shlex.split(line)
         if not {'--help', '...'} & set(words):
-            relaxation.settle(read_options(relaxation.Options, 'reopt', '', words))
+            relaxation.settle(
+                read_options(relaxation.Options, 'reopt', '', words))
 
 
 def test_the_readme_has_commands() -> None:
