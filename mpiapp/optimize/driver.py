@@ -87,10 +87,10 @@ def rough_round(
     Returns also those for the fine potential, and `max_atoms`.  Whatever
     ends the rough stage, a failure too, the fine one has the last word.
     """
-    first = [m for m in running if rough is not None and m.stage == ROUGH]
-    fine = [m for m in running if rough is None or m.stage != ROUGH]
-    if rough is None or not first:
-        return [], fine, max_atoms
+    if rough is None:  # a state may be of a run that had one
+        return [], [replace(m, stage=FINE) for m in running], max_atoms
+    first = [m for m in running if m.stage == ROUGH]
+    fine = [m for m in running if m.stage != ROUGH]
     answered, max_atoms = evaluated(rough.evaluate, first, max_atoms, clock)
     limits = replace(limits, fmax=rough.fmax)
     stay = []

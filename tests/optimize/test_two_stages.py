@@ -151,3 +151,16 @@ def test_the_step_limit_ends_with_a_fine_energy(toys, limit):
         assert (end.outcome, end.steps) == ('step_limit', limit)
         assert end.e_final == toys.morse(end.positions)[0]
         assert end.evaluations == limit + 2
+
+
+def test_a_pause_in_the_first_stage_can_go_on_without_it(toys):
+    task = tasks_of(toys)[0]
+    looks = iter([False, False])
+    paused = run(toys, *potentials(toys), [task],
+                 stopping=lambda: next(looks, True))[0]
+    fine = Counting(toys.morse)
+    again = run(toys, fine, None, [toys.task(0, task.positions,
+                                             paused.state)])[0]
+    assert again.outcome == 'converged'
+    assert (again.rough_evaluations, again.evaluations) == (
+        2, 2 + fine.calls)
