@@ -343,8 +343,12 @@ def _commit(
 def _progress(
     comm: Any, plan: Plan, start: _Start, queue: WorkQueue,
 ) -> Progress | NullProgress:
-    """Return the progress line on rank 0, a silent one elsewhere."""
-    if comm.rank:
+    """Return the progress line on rank 0, a silent one elsewhere.
+
+    Silent too where the log is to tell warnings alone.
+    """
+    told = all(h.level <= logging.INFO for h in log.handlers[:1])
+    if comm.rank or not told:
         return NullProgress()
     todo = start.todo
     n_before = int(plan.wanted.sum()) - len(todo)

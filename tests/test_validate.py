@@ -215,7 +215,8 @@ def test_a_missing_model_is_rows_that_say_so(
     assert '--model-path mace-off23-small=FILE' in first['reason']
     assert np.isnan(first['binding_kcal'])
     assert first['reference_A'] == 4.96
-    assert (second['status'], second['verdict']) == ('converged', 'pass')
+    # the force field holds the rings more than 0.3 A too far apart
+    assert (second['status'], second['verdict']) == ('converged', 'fail')
     assert load(tmp_path / 'x.h5').table.status.tolist() == [
         Status.SKIPPED, Status.CONVERGED]
     assert (tmp_path / 'x.svg').read_text().lstrip().startswith('<?xml')
