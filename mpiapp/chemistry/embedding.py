@@ -7,14 +7,14 @@ Energies are kcal/mol.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.chemistry.checks import check_structure
-from mpiapp.chemistry.folding import fold_pairs, folded_bounds
+from mpiapp.chemistry.folding import Pair, folded_bounds, folds
 from mpiapp.chemistry.isomers import isomers, open_stereo
 from mpiapp.chemistry.knots import knotted
 from mpiapp.chemistry.molecules import TableRow
@@ -64,7 +64,8 @@ class Subject:
     """A molecule ready to be embedded; the conformers of one rank share it.
 
     `structure` has the atoms and bonds, without positions; `wanted` are the
-    labels of each isomer, `bounds` the matrices of folded starts.
+    labels of each isomer, `folds` what folded starts bring together, and
+    `bounds` their matrices as far as they have been made (None: impossible).
     """
 
     smiles: str
@@ -72,7 +73,16 @@ class Subject:
     force_field: str
     isomers: tuple[Any, ...]
     wanted: tuple[Stereo, ...]
-    bounds: tuple[NDArray[Any], ...]
+    folds: tuple[Pair, ...]
+    bounds: dict[int, NDArray[Any] | None] = field(default_factory=dict)
+
+    def bounds_of(self, fold: int) -> NDArray[Any] | None:
+        """Return the bounds matrix [n, n] A of a fold; made once."""
+        if fold not in self.bounds:
+            # all isomers have the same bonds: the first stands for them
+            self.bounds[fold] = folded_bounds(
+                self.isomers[0], self.folds[fold])
+        return self.bounds[fold]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,27 +140,27 @@ def prepare(row: TableRow, recipe: Recipe) -> Subject:
     with BlockLogs():
         made = isomers(Chem.MolFromSmiles(row.smiles), recipe.stereo)
         whole = tuple(Chem.AddHs(m) for m in made)
-        # all isomers have the same bonds, so the first stands for them
-        bounds = [folded_bounds(whole[0], pair) for pair in
-                  fold_pairs(whole[0])] if recipe.folded else []
     return Subject(
         row.smiles, structure_of(whole[0], row.name), known.force_field,
         whole, tuple(map(carried_labels, whole)),
-        tuple(b for b in bounds if b is not None))
+        tuple(folds(whole[0])) if recipe.folded else ())
 
 
 def attempt(subject: Subject, recipe: Recipe, number: int) -> Attempt:
     """Make conformer `number` (from 0) of a molecule.
 
-    Isomers take turns; of the attempts of each a share is folded.
+    Isomers take turns; of the attempts of each a share is folded, where the
+    molecule can be.
     """
     from rdkit.rdBase import BlockLogs
 
     turn, isomer = divmod(number, len(subject.isomers))
-    fold = fold_number(turn, recipe.folded) if subject.bounds else -1
-    blank = Attempt(number, isomer, MADE, fold >= 0)
+    fold = fold_number(turn, recipe.folded) if subject.folds else -1
     with BlockLogs():
-        molecule = _embedded(subject, recipe, blank, fold)
+        bounds = None if fold < 0 else subject.bounds_of(
+            fold % len(subject.folds))
+        blank = Attempt(number, isomer, MADE, bounds is not None)
+        molecule = _embedded(subject, recipe, blank, bounds)
         if molecule is None:
             return replace(blank, outcome='not_embedded')
         energy, converged = _minimised(
@@ -238,7 +248,8 @@ def _field_for(molecule: Any) -> str:
 
 
 def _embedded(
-    subject: Subject, recipe: Recipe, blank: Attempt, fold: int,
+    subject: Subject, recipe: Recipe, blank: Attempt,
+    bounds: NDArray[Any] | None,
 ) -> Any:
     """Return a molecule with one conformer, None if that fails."""
     from rdkit import Chem
@@ -252,8 +263,8 @@ def _embedded(
     parameters.useRandomCoords = True
     parameters.maxIterations = STARTS
     parameters.numThreads = 1
-    if fold >= 0:
-        parameters.SetBoundsMat(subject.bounds[fold % len(subject.bounds)])
+    if bounds is not None:
+        parameters.SetBoundsMat(bounds)
     failed = rdDistGeom.EmbedMolecule(molecule, parameters) < 0
     return None if failed else molecule
 

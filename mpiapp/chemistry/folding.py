@@ -4,7 +4,8 @@ Distance geometry with random starts rarely brings the chromophores of a
 bridged dimer together, although stacked forms are among the lowest.  A
 folded start tightens the upper bounds of the distances between the atoms of
 two systems to what a stack allows; everything else of the embedding and the
-whole minimisation is as always.
+whole minimisation is as always.  Systems of one shape are laid atom on atom,
+in all ways in which their skeletons match.
 """
 from __future__ import annotations
 
@@ -23,6 +24,12 @@ SLACK = 0.7
 #: A; what one bond adds to the distance from the middle of a system
 PER_BOND = 1.25
 
+#: A; two atoms that lie on one another in a stack, slipped by up to 3.3 A
+ALIGNED = 4.8
+#: ways to lay one skeleton on another that take turns
+MOST_WAYS = 8
+
+#: atoms of two systems
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -56,6 +63,19 @@ def fold_pairs(molecule: Any) -> list[Pair]:
     return [p for p in pairs if len(p[0]) + len(p[1]) == most]
 
 
+def folds(molecule: Any) -> list[Pair]:
+    """Return the pairs again for each way to lay their systems together.
+
+    The atoms of a pair are in such an order that those at the same place
+    come to lie on one another, where the systems are of one shape.
+    """
+    ways = [[(a, tuple(b[i] for i in way)) for way in _ways(molecule, a, b)]
+            or [(a, b)] for a, b in fold_pairs(molecule)]
+    turns = max(map(len, ways), default=0)
+    return [way[turn] for turn in range(turns)
+            for way in ways if turn < len(way)]
+
+
 def folded_bounds(molecule: Any, pair: Pair) -> NDArray[Any] | None:
     """Return RDKit's bounds matrix [n, n] A of a stacked start.
 
@@ -68,6 +88,8 @@ def folded_bounds(molecule: Any, pair: Pair) -> NDArray[Any] | None:
     a, b = (np.array(system) for system in pair)
     reach = _reach(molecule, a)[:, None] + _reach(molecule, b)[None, :]
     largest = np.sqrt(reach**2 + PLANES**2) + SLACK
+    if _same_shape(molecule, *pair):
+        np.fill_diagonal(largest, ALIGNED)
     low = np.minimum(a[:, None], b[None, :])
     high = np.maximum(a[:, None], b[None, :])
     # the upper triangle holds upper bounds, the lower one lower bounds
@@ -83,6 +105,43 @@ def _reach(molecule: Any, system: NDArray[Any]) -> Floats:
     paths = Chem.GetDistanceMatrix(molecule)[np.ix_(system, system)]
     middle = np.lexsort((paths.sum(axis=1), paths.max(axis=1)))[0]
     return np.asarray(PER_BOND * paths[middle], np.float64)
+
+
+def _skeleton(molecule: Any, system: tuple[int, ...]) -> Any:
+    """Return the bonds among some atoms, in their order, as bare carbon."""
+    from rdkit import Chem
+
+    skeleton = Chem.RWMol()
+    for _ in system:
+        skeleton.AddAtom(Chem.Atom(6))
+    for k, i in enumerate(system):
+        for m, j in enumerate(system[:k]):
+            if molecule.GetBondBetweenAtoms(i, j) is not None:
+                skeleton.AddBond(m, k, Chem.BondType.SINGLE)
+    skeleton.UpdatePropertyCache(strict=False)
+    return skeleton.GetMol()
+
+
+def _ways(
+    molecule: Any, a: tuple[int, ...], b: tuple[int, ...],
+) -> list[tuple[int, ...]]:
+    """Return the orders of b in which its skeleton is that of a."""
+    if len(a) != len(b):
+        return []
+    return list(_skeleton(molecule, b).GetSubstructMatches(
+        _skeleton(molecule, a), uniquify=False, maxMatches=MOST_WAYS))
+
+
+def _same_shape(
+    molecule: Any, a: tuple[int, ...], b: tuple[int, ...],
+) -> bool:
+    """Tell whether bonds of the one are at the same places as the other's."""
+    if len(a) != len(b):
+        return False
+    first, second = (
+        {frozenset((x.GetBeginAtomIdx(), x.GetEndAtomIdx()))
+         for x in _skeleton(molecule, s).GetBonds()} for s in (a, b))
+    return first == second
 
 
 def _flexible(molecule: Any, first: int, last: int) -> bool:

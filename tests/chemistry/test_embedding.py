@@ -10,7 +10,7 @@ from mpiapp.chemistry.embedding import (
     MADE, Recipe, attempt, facts, fold_number, prepare, seed_of
 )
 from mpiapp.chemistry.folding import (
-    aromatic_systems, fold_pairs, folded_bounds
+    aromatic_systems, fold_pairs, folded_bounds, folds
 )
 from mpiapp.chemistry.molecules import MoleculeTable, TableRow
 from mpiapp.chemistry.smiles_input import table_of
@@ -120,6 +120,20 @@ def test_aromatic_systems_are_rings_that_share_bonds() -> None:
     # biphenyl-like neighbours can not be stacked, single rings are not
     for smiles in ('c1ccc2c(c1)cccc2-c1cccc2ccccc12', 'c1ccccc1CCc1ccccc1'):
         assert not fold_pairs(Chem.MolFromSmiles(smiles))
+
+
+def test_systems_of_one_shape_are_laid_together_in_all_ways() -> None:
+    from rdkit import Chem
+    found = folds(Chem.MolFromSmiles(DIMER))
+    # the four symmetry operations of naphthalene's skeleton
+    assert len(set(found)) == 4
+    assert {tuple(sorted(b)) for _, b in found} == {tuple(sorted(
+        found[0][1]))}
+    # naphthalene on anthracene: one fold, by the middles alone
+    unequal = Chem.MolFromSmiles(
+        'c1ccc2cc(OCCCOc3ccc4cc5ccccc5cc4c3)ccc2c1')
+    assert len(folds(unequal)) == 1
+    assert folds(Chem.MolFromSmiles('CCO')) == []
 
 
 def test_library_molecules_have_pairs_to_fold(
