@@ -117,6 +117,20 @@ def test_an_eclipsed_stack_scores_half(dimer):
         0.5, abs=ROUNDING)
 
 
+def test_a_twisted_stack_of_parallel_planes_is_not_eclipsed(dimer):
+    structure = dimer(3.5, 0)
+    turned = structure.positions.copy()
+    half = len(turned) // 2
+    c, s = np.cos(np.radians(30)), np.sin(np.radians(30))
+    turned[half:, :2] = turned[half:, :2] @ [[c, s], [-s, c]]
+    row = columns(structure, turned)
+    assert row['plane_angle'] == pytest.approx(0, abs=ROUNDING)
+    assert row['twist'] == pytest.approx(30, abs=ROUNDING)
+    assert row['dark'] == 0 and row['dark_start'] == 1
+    assert row['excimer_score'] == pytest.approx(
+        0.4 + 0.6 * row['overlap'] / 100, abs=ROUNDING)
+
+
 def test_before_and_after_are_told_apart(dimer):
     structure = dimer(3.5, 1.0)
     final = structure.positions.copy()

@@ -150,6 +150,14 @@ def test_rings_out_of_touch_overlap_only_without_the_gate(height):
     assert found.overlap_gated == 0
 
 
+def test_carbons_too_far_apart_close_the_gate():
+    ring = naphthalene()
+    other = moved(ring, (0, 0, 4))
+    found = pair_measures(ring, other, ring[:1], other[:1] + [0, 0, 0.51])
+    assert abs(found.contact - 4.51) < ROUNDING
+    assert found.overlap > 99 and found.overlap_gated == 0
+
+
 def test_half_of_two_squares_overlaps():
     square = np.array([[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0.]])
     up = np.array([0, 0, 1.])
