@@ -175,7 +175,8 @@ def preview(
         f'charges      {counted(seen.charges)}',
         f'elements     {elements(seen.structures)}',
         f'CIP patterns {len(seen.cips)}',
-        f'potential    {worker.potential.name}, {worker.potential.dtype}',
+        f'potential    {worker.potential.name}, {worker.potential.dtype}, '
+        f'back end {worker.potential.describe()["backend"]}',
         f'evaluation   {probe}',
         f'predicted    {wall}',
         *(f'stage        {stage}' for stage in stages),
