@@ -15,6 +15,8 @@ from mpiapp.reporting.stacking import by_method
 WIDTH, ROW_HEIGHT = 10.0, 0.34
 #: markers of the methods, beside their colours
 MARKERS = 'osD^vP*Xhp'
+#: kcal/mol; repulsive energies above are not shown
+HIGHEST = 8.0
 #: A; larger errors are drawn at the edge, with their number
 EDGE = 0.6
 
@@ -113,7 +115,7 @@ def energy_pairs(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 def _finish_right(axes: Any, rows: Sequence[Row]) -> None:
     values = [v for pair in energy_pairs(rows) for v in pair] or [-5.0, 0.0]
-    low, high = min(values) - 1.0, max(values) + 1.0
+    low, high = min(values) - 1.0, min(max(values) + 1.0, HIGHEST)
     axes.plot([low, high], [low, high], color='0.4', linewidth=0.8)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
