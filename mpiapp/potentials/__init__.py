@@ -2,8 +2,8 @@
 
 A potential is a module here that offers `build(options) -> Potential` and,
 where it has something to check, to fetch or to choose, `resolve(options)`
-and `obtain(options, structures_sample)`.  Importing one is cheap: heavy
-packages are imported when it is built.
+and `obtain(options, structures_sample, atom_steps)`.  Importing one is
+cheap: heavy packages are imported when it is built.
 """
 from __future__ import annotations
 
