@@ -78,8 +78,9 @@ def differences(a: PairMeasures, b: PairMeasures, skip=()) -> dict[str, float]:
 
 def published(data_dir: Path, key: str, n_first: int) -> PairMeasures:
     """Measure the heavy atoms of a published dimer."""
-    structure = load(index_file(
-        data_dir / f'dimer_sets/{key}-dimer.xyz'), 0)
+    name, number = key.lower().split('-')
+    structure = load(index_file(data_dir / f'benchmarks/{name}.xyz'),
+                     int(number) - 1)
     heavy, carbon = structure.numbers > 1, structure.numbers == 6
     first = np.arange(len(heavy)) < n_first
     x = structure.positions
