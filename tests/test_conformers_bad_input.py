@@ -171,3 +171,11 @@ def test_a_run_without_any_conformer_leaves_no_sd_file(
     assert ended.code == 3, ended.output
     assert not (tmp_path / 'x.sdf').exists()
     assert (tmp_path / 'x.h5').exists()
+
+
+def test_blocks_that_run_out_of_time_end(tmp_path: Path) -> None:
+    ended = run('conformers', '--smiles', 'CCCO', '--per-molecule', '3',
+                '--max-attempts', '6', '--record-timeout', '1e-9',
+                '--output', tmp_path / 'x.sdf')
+    assert ended.code == 3, ended.output
+    assert 'not_embedded: no conformer in 0 attempts' in ended.output

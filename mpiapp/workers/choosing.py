@@ -79,9 +79,13 @@ class Ensemble:
 
 def sort_out(
     pool: Pool, matcher: Matcher, limits: Limits, window: float,
-    most_attempts: int,
+    most_attempts: int, n_asked: int,
 ) -> Ensemble:
-    """Return the distinct conformers within `window` (kcal/mol)."""
+    """Return the distinct conformers within `window` (kcal/mol).
+
+    `n_asked` attempts were asked for, which may be more than were made: a
+    block may have run out of time or failed.
+    """
     made = pool.made
     energies, isomers = pool.energy[made], pool.isomer[made]
     kept, first = [], []
@@ -103,7 +107,8 @@ def sort_out(
         int(pool.minimised[made].sum()), pool.count('stereo_changed'),
         pool.count('unsound') + pool.count('knotted'),
         int((~inside).sum()),
-        n >= most_attempts or n - 1 - latest >= max(PATIENCE, len(chosen)))
+        n_asked >= most_attempts
+        or n_asked - 1 - latest >= max(PATIENCE, len(chosen)))
 
 
 def shares(total: int, capacities: Sequence[int]) -> list[int]:

@@ -55,7 +55,8 @@ def sort_molecules(
         pool = read_pool(campaign, i * sorting.blocks, attempts[i] // BLOCK,
                          len(structure.numbers))
         found[i] = sort_out(pool, Matcher(structure), sorting.limits,
-                            sorting.window, sorting.most_attempts)
+                            sorting.window, sorting.most_attempts,
+                            attempts[i])
     return found
 
 

@@ -60,7 +60,8 @@ def sorted_out(
     most: int = MANY,
 ) -> Ensemble:
     matcher = Matcher(bare_structure(table_of(['CCCC']).rows[0]))
-    return sort_out(pool(energies, shapes), matcher, Limits(), window, most)
+    return sort_out(pool(energies, shapes), matcher, Limits(), window, most,
+                    len(energies))
 
 
 def test_distinct_conformers_come_by_rising_energy() -> None:
