@@ -82,6 +82,7 @@ DEFAULTS: Mapping[str, CostModel] = {
     'gfn1': CostModel(atom_step=3e-5, power=1.0),
     'lj': CostModel(atom_step=1e-7, power=1.0),
     'mmff94s': CostModel(atom_step=1e-6, power=1.0),
+    'dft': CostModel(atom_step=1e-3, power=2.0),
 }
 
 
@@ -94,7 +95,7 @@ def cost_model(
     method: str, max_steps: float = np.inf, optimizer: str = 'lbfgs',
 ) -> CostModel:
     """Return the default model of a method; any name has one."""
-    model = DEFAULTS.get(method, CostModel())
+    model = DEFAULTS.get('dft' if '/' in method else method, CostModel())
     steps, power = STEPS.get(optimizer, (model.steps, model.steps_power))
     return replace(model, steps=steps, steps_power=power,
                    max_steps=max_steps)

@@ -70,12 +70,16 @@ def check_ensembles(options: Ensembles) -> None:
     """Check that each temperature has tables of its own.
 
     Raises:
-        InputError: two temperatures that are written alike.
+        InputError: two temperatures that are written alike, or mirror
+            images that would count twice.
     """
     names = [f'{t:g}' for t in options.temperatures]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f'--temperatures: {name} is named twice')
+    if options.degeneracy == 'mirror' and options.mirror_images != 'same':
+        raise InputError('--degeneracy mirror counts both mirror images of a '
+                         'conformer: it needs --mirror-images same')
 
 
 def check_method(options: Computing) -> None:

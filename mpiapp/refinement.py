@@ -7,12 +7,12 @@ any record; its rows end in the group /stages of the one result file.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpiapp.errors import InputError
 from mpiapp.parallel.agree import agree
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StageRun:
     """A stage and what its options come to.
 
     `settings` decide the results, as those of the main run do; `calculator`
-    is for the prediction of costs.
+    is for the prediction of costs.  `charge_policy` is that of the run.
     """
 
     stage: Stage
@@ -40,18 +40,38 @@ class StageRun:
     relax: RelaxSettings
     settings: Mapping[str, Any]
     calculator: str
+    charge_policy: str = 'refuse'
 
 
 def stage_path(result: Path, run: StageRun) -> Path:
     """Return the result file of a stage: x.h5 -> x.stages/1_gfn2.h5."""
-    return result.with_suffix('.stages') / f'{run.stage.name}.h5'
+    from mpiapp.store.folder import stages_of
+    return stages_of(result) / f'{run.stage.name}.h5'
 
 
-def clear_stages(result: Path) -> None:
-    """Delete what an overwritten campaign left of its stages."""
-    folder = result.with_suffix('.stages')
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def check_stages(plan: Plan, runs: Sequence[StageRun]) -> None:
+    """Check that the stages of a campaign go on as they were begun.
+
+    Raises:
+        InputError: a stage was begun otherwise, or is no longer named.
+    """
+    from mpiapp.engine import check_start
+    from mpiapp.store.folder import stage_names
+    if not plan.resume:
+        return
+    names = [run.stage.name for run in runs]
+    for name in stage_names(plan.result):
+        number = int(name.split('_')[0])
+        if name not in names:
+            now = names[number - 1] if number <= len(names) else 'missing'
+            raise InputError(
+                f'--refine: stage {number} was {name}, now {now}: stages '
+                'that were begun can not be changed or left out; choose '
+                'another --output-prefix, or --overwrite')
+    for run in runs:
+        if run.stage.name in stage_names(plan.result):
+            check_start(replace(plan, result=stage_path(plan.result, run),
+                                settings=run.settings))
 
 
 def run_stages(
@@ -69,9 +89,6 @@ def run_stages(
     from mpiapp.workers.relax import RelaxWorker
     outcomes: list[Outcome] = []
     before = plan.result
-    with agree(world.comm, 'clearing the stages'):
-        if world.comm.rank == 0 and not plan.resume:
-            clear_stages(plan.result)
     for run in runs:
         with agree(world.comm, f'preparing stage {run.stage.name}'):
             campaign = opened(before)
@@ -84,7 +101,8 @@ def run_stages(
         if world.comm.rank == 0:
             log.info('\nstage %s (%s): %d records', run.stage.name,
                      run.stage.text, int(staged.wanted.sum()))
-        worker = RelaxWorker(run.relax, StageRecords(campaign), potential)
+        worker = RelaxWorker(
+            run.relax, StageRecords(campaign, run.charge_policy), potential)
         outcomes.append(engine.run(world, staged, worker))
         if outcomes[-1].stopped:
             break

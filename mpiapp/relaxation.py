@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,16 +112,20 @@ def settle(options: Options) -> Options:
     check_method(options)
     check_stages(options)
     if options.analyse:
+        if options.refine:
+            raise InputError('--analyse computes no stages: --refine can not '
+                             'be given with it')
         options = replace(options, output_dir=output_folder(options))
         check_options(options)
         return options
-    stages_of(options)
     model = options.model
     if options.calculator == 'mace' and not (model or options.model_path):
         model = 'small' if options.sdf else 'student'
-    return replace(
+    settled = replace(
         options, output_dir=output_folder(options), model=model,
         backend=default_backend(options))
+    stages_of(settled)
+    return settled
 
 
 def check_stages(options: Options) -> None:
@@ -235,7 +239,7 @@ def stage_options(options: Options, stage: Stage) -> Options:
             changed.model or changed.model_path):
         raise InputError(f'--refine {stage.text!r}: name the model, as '
                          'model=medium or model-path=FILE')
-    if stage.selection in ('unique', 'shortlist') and not options.boltzmann:
+    if stage.selection != 'all' and not options.boltzmann:
         raise InputError(f'--refine {stage.text!r} needs the ensembles: '
                          'leave out --no-boltzmann')
     return replace(changed, backend=default_backend(changed))
@@ -250,9 +254,11 @@ def stage_runs(
         InputError: a potential that is not to be had.
     """
     from mpiapp.partition import cost_model
-    from mpiapp.potentials import obtain
-    from mpiapp.refinement import StageRun
+    from mpiapp.potentials import build, obtain
+    from mpiapp.refinement import StageRun, check_stages
     from mpiapp.store.folder import settings_digest
+    from mpiapp.store.folder import stages_of as stages_folder
+    from mpiapp.store.folder import stored_settings
     from mpiapp.workers.refine import share_of
     runs: list[StageRun] = []
     before: Any = plan.settings
@@ -260,17 +266,35 @@ def stage_runs(
         costs = cost_model(changed.calculator,
                            0 if stage.single else changed.max_steps,
                            changed.optimizer)
-        chosen = obtain(potential_options(changed), sample, share_of(
+        asked = potential_options(changed)
+        path = stages_folder(plan.result) / f'{stage.name}.h5'
+        if options.resume and asked.backend == 'auto':
+            asked = replace(asked, backend=stored_settings(path).get(
+                'backend', 'auto'))
+        chosen = obtain(asked, sample, share_of(
             stage) * costs.atom_steps(plan.n_atoms[plan.wanted]).sum())
+        if changed.calculator != 'mace':
+            # what can't run is to be known before the work begins
+            build(chosen)
         settings = {
             **settings_of(changed, chosen), 'selection': stage.selection,
             'amount': str(stage.amount), 'single_point': stage.single,
-            'before': settings_digest(before)}
+            'before': settings_digest(before),
+            **selecting_options(options, stage)}
         before = settings
         relax = replace(relax_settings(changed), single_point=stage.single)
         runs.append(StageRun(stage, chosen, relax, settings,
-                             changed.calculator))
+                             changed.calculator, changed.charge_policy))
+    check_stages(plan, runs)
     return tuple(runs)
+
+
+def selecting_options(options: Options, stage: Stage) -> dict[str, Any]:
+    """Return the options of the ensembles that a selection depends on."""
+    if stage.selection == 'all':
+        return {}
+    return {f.name: str(getattr(options, f.name)) for f in fields(Ensembles)
+            if f.name not in ('boltzmann', 'temperatures')}
 
 
 def inputs(options: Options) -> list[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,19 +112,25 @@ def run_refined(
 ) -> list[Outcome]:
     """Collective: relax, then refine; the outcome of each run in order."""
     from mpiapp import engine
+    from mpiapp.parallel.agree import agree
     from mpiapp.refinement import joining, run_stages
-    from mpiapp.store.folder import folder_of
+    from mpiapp.store.folder import folder_of, held
     plan, stages = prepared.plan, prepared.stages
     outcomes = [engine.run(
         world, replace(plan, whole=not stages), worker)]
     if not stages or outcomes[0].stopped:
         return outcomes
     sample = guard_sample(prepared.collection)
-    outcomes += run_stages(world, plan, stages, sample)
-    # the rows are in the journals: written anew, with the stages
-    engine.write(world, replace(
-        plan, extend=joining(plan, stages), whole=not outcomes[-1].stopped),
-        folder_of(plan.result), outcomes[0].ranks, outcomes[0].wall)
+    with ExitStack() as stack:
+        with agree(world.comm, 'going on with the stages'):
+            if world.comm.rank == 0:
+                stack.enter_context(held(plan.result))
+        outcomes += run_stages(world, plan, stages, sample)
+        # the rows are in the journals: written anew, with the stages
+        engine.write(world, replace(
+            plan, extend=joining(plan, stages),
+            whole=not outcomes[-1].stopped), folder_of(plan.result),
+            outcomes[0].ranks, outcomes[0].wall)
     return outcomes
 
 
@@ -156,6 +163,7 @@ def method_name(options: Options) -> str:
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     """Write CSV and SDF, print the closing table; on one rank."""
+    from mpiapp.refinement import stage_path
     from mpiapp.reporting.refinement import comparison_lines
     from mpiapp.reporting.terminal import closing_table
     from mpiapp.store.comparison import rankings, write_comparison
@@ -167,6 +175,13 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     remove_spooled(prepared.collection)
     campaign = load(result)
     paths += write_comparison(campaign, result.with_suffix(''))
+    for stage in prepared.stages:
+        path = stage_path(result, stage)
+        if path.exists():
+            prefix = result.with_name(f'{result.stem}_{stage.stage.name}')
+            write_tables(path, prefix, None)
+            paths.append(Path(f'{prefix}_*  (tables and structures of the '
+                              'stage)'))
     print(closing_table(campaign.table, outcome.wall, outcome.ranks,
                         [result, *paths], campaign.ensembles), flush=True)
     if campaign.stages:

@@ -125,12 +125,12 @@ def test_an_end_in_any_stage_loses_nothing(
 
     ended = run_and(end, begun, 'reopt', *words(alcohols, tmp_path),
                     marker=str(tmp_path))
-    if ended.code:
-        with h5py.File(tmp_path / 'x.h5') as file:
-            assert not file.attrs['complete']
+    assert ended.code != 0
+    with h5py.File(tmp_path / 'x.h5') as file:
+        assert not file.attrs['complete']
     again = run('reopt', *words(alcohols, tmp_path, '--resume'), n=1)
     assert again.code == 0, again.output
-    assert '0 records are left' not in again.output
+    assert 'of 10 records are done, 0 are left' in again.output
     assert not differences(tmp_path / 'x.h5', whole)
 
 
@@ -171,3 +171,112 @@ def test_a_dry_run_names_the_stages(alcohols: Path, tmp_path: Path) -> None:
     ended = run('reopt', *words(alcohols, tmp_path, '--dry-run'))
     assert ended.code == 0, ended.output
     assert '1_gfn2: ' + STAGES[0] in ended.output
+
+
+@pytest.mark.parametrize('stage, said', [
+    ('all:calculator=pbee/sto-3g', 'PBEE'),
+    ('all:calculator=gfn2,solvent=nosuch', 'nosuch'),
+])
+def test_what_a_stage_cannot_run_is_known_before_any_work(
+    alcohols: Path, tmp_path: Path, stage: str, said: str,
+) -> None:
+    ended = run('reopt', '--sdf', alcohols, '--calculator', 'gfn1',
+                '--output-dir', tmp_path / 'new', '--refine', stage)
+    assert ended.code == 2 and said in ended.output
+    assert '10/10 done' not in ended.output
+    assert not list(tmp_path.glob('new/*.h5'))
+
+
+def test_a_refused_stage_leaves_the_result_as_it_was(
+    whole: Path, alcohols: Path,
+) -> None:
+    before = whole.read_bytes()
+    base = words(alcohols, whole.parent)
+    cut = base.index('--refine')
+    for stages in (
+            [], [STAGES[0].replace('0.01', '0.03'), STAGES[1]],
+            [STAGES[0], 'all:calculator=gfn2,task=single'], STAGES[:1]):
+        more = ['--refine', *stages] if stages else []
+        ended = run('reopt', *base[:cut], *more, '--resume')
+        assert ended.code == 2, ended.output
+        assert whole.read_bytes() == before
+
+
+def test_overwriting_starts_the_stages_anew(
+    alcohols: Path, tmp_path: Path,
+) -> None:
+    base = words(alcohols, tmp_path)
+    cut = base.index('--refine')
+    assert run('reopt', *base[:cut], '--refine', 'top:1').code == 0
+    assert run('reopt', *base[:cut]).code == 2
+    ended = run('reopt', *base[:cut], '--overwrite')
+    assert ended.code == 0, ended.output
+    assert not (tmp_path / 'x.stages').exists()
+
+
+def test_stages_have_tables_and_structures_of_their_own(whole: Path) -> None:
+    stem = whole.with_suffix('')
+    lines = pd.read_csv(f'{stem}_1_gfn2_all_conformers.csv')
+    assert set(lines['method']) == {'gfn2'} and len(lines) == 4
+    text = Path(f'{stem}_1_gfn2_final.sdf').read_text()
+    assert text.count('$$$$') == 4
+    stage = load(whole).stages['1_gfn2']
+    own = load(whole.parent / 'x.stages/1_gfn2.h5')
+    for name, table in own.ensembles.items():
+        pd.testing.assert_frame_equal(stage.ensembles[name], table)
+    weights = stage.ensembles['boltzmann']
+    assert (weights['n'] == 2).all()
+
+
+def test_untitled_records_of_a_file_are_ranked_together(
+    alcohols: Path, tmp_path: Path,
+) -> None:
+    first, second = tmp_path / 'a.sdf', tmp_path / 'b.sdf'
+    records = alcohols.read_text().split('$$$$\n')
+    for path, part in ((first, records[:5]), (second, records[5:10])):
+        path.write_text(''.join(
+            '\n' + r.split('\n', 1)[1] + '$$$$\n' for r in part))
+    ended = run('reopt', '--sdf', first, second, '--calculator', 'gfn1',
+                '--output-dir', tmp_path, '--output-prefix', 'x',
+                '--fmax', '0.05', '--refine',
+                'all:calculator=gfn2,task=single')
+    assert ended.code == 0, ended.output
+    pairs = pd.read_csv(tmp_path / 'x_rankings.csv')
+    assert pairs['n'].tolist() == [5, 5]
+    # no aromatic rings: the classes are all the same
+    assert (pairs['n_class_changed'] == 0).all()
+    lines = pd.read_csv(tmp_path / 'x_refinement.csv')
+    assert {'main_class', '1_gfn2_class'} <= set(lines.columns)
+    assert (lines['main_rel_energy_kcal'] == 0).sum() == 2
+
+
+def test_a_stage_that_knows_no_charge_follows_the_policy(
+    tmp_path: Path,
+) -> None:
+    formate = tmp_path / 'formate.xyz'
+    formate.write_text('4\ncharge=-1\nC 0 0 0\nO 1.13 0.7 0\n'
+                       'O -1.13 0.7 0\nH 0 -1.1 0\n')
+    base = ['--sdf', formate, '--calculator', 'gfn2', '--output-dir',
+            tmp_path, '--refine', 'all:calculator=mmff94s']
+    refused = run('reopt', *base, '--output-prefix', 'a')
+    assert refused.code == 3, refused.output
+    stage, = load(tmp_path / 'a.h5').stages.values()
+    assert stage.table['reason'].tolist() == ['charged']
+    allowed = run('reopt', *base, '--output-prefix', 'b',
+                  '--charge-policy', 'allow')
+    stage, = load(tmp_path / 'b.h5').stages.values()
+    assert stage.table['charge_ignored'].tolist() == [1], allowed.output
+
+
+def test_another_job_waits_until_the_stages_are_done(
+    alcohols: Path, tmp_path: Path,
+) -> None:
+    import fcntl
+
+    from mpiapp.store.folder import held
+    (tmp_path / 'x.journal').mkdir()
+    with held(tmp_path / 'x.h5'):
+        ended = run('reopt', *words(alcohols, tmp_path))
+    assert ended.code == 2 and 'another job' in ended.output
+    with open(tmp_path / 'x.journal/lock') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,7 +34,10 @@ class Prepared:
 
 def apply_policy(structure: Structure, policy: str,
                  accepts_charge: bool) -> Prepared:
-    """Return the structure to compute; raises Rejection (`charged`).
+    """Return the structure to compute; raises Rejection.
+
+    Reasons are `charged`, and `radical` for unpaired electrons under a model
+    that knows none, which only `allow` lets pass.
 
     `refuse`: no charge, unless the model takes one.  `neutralise`: a
     hydrogen on as many O- at P, S or C as the charge asks for, whatever the
@@ -43,8 +46,13 @@ def apply_policy(structure: Structure, policy: str,
     if policy not in POLICIES:
         raise ValueError(f'no charge policy {policy!r} in {POLICIES}')
     charge = structure.charge
+    if structure.unpaired and not accepts_charge and policy != 'allow':
+        raise Rejection('radical', f'{structure.unpaired} unpaired '
+                        'electron(s), and the model knows closed shells only '
+                        '(see --charge-policy)')
     if charge == 0:
-        return Prepared(structure)
+        return Prepared(structure, 0, 0,
+                        bool(structure.unpaired) and not accepts_charge)
     if policy == 'neutralise':
         sites = protonation_sites(structure, -charge)
         return Prepared(_with_hydrogens(structure, sites), len(sites), charge)

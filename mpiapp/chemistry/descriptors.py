@@ -96,6 +96,7 @@ def connectivity(structure: Structure) -> Row:
     bonds, orders = structure.bonds, structure.orders
     if not len(bonds):
         bonds = bond_list(structure.numbers, structure.positions)
+    if len(orders) != len(bonds):
         orders = np.zeros(len(bonds), np.int64)
     charges = structure.formal_charges
     return {'bonds': bonds, 'bond_orders': orders,

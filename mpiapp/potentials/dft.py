@@ -163,8 +163,12 @@ class KohnSham:
             try:
                 energies[i], forces[batch.part(i)] = one(
                     solved(self._field(batch, i)))
-            except (RuntimeError, KeyError, ValueError) as error:
-                failures[i] = ('calculator_error', f'PySCF: {error}')
+            except MemoryError:
+                raise
+            except Exception as error:  # of PySCF, its grids and bases
+                failures[i] = (
+                    'calculator_error',
+                    f'PySCF: {type(error).__name__}: {error}')
         if one is energy_alone:
             return alone(batch, energies, failures)
         return settle(batch, energies, forces,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpiapp.chemistry.ranking import agreement
-from mpiapp.records import Status
+from mpiapp.records import Floats, Status
+from mpiapp.store.export import molecules_of
 from mpiapp.store.files import replacing
 from mpiapp.store.reader import Campaign
 from mpiapp.units import KCAL_PER_EV
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 #: name of the relaxation that the stages follow
 MAIN = 'main'
-CLASS = 'class'
+#: of kcal/mol; energies closer than that are a tie in a ranking
+DECIMALS = 3
+CLASSES = {'full': 'classification', 'compat': 'compat_classification'}
 
 
 def write_comparison(campaign: Campaign, prefix: Path | str) -> list[Path]:
@@ -56,25 +59,33 @@ def conformers(campaign: Campaign) -> pandas.DataFrame:
     known = ['name', 'file_number', 'record']
     found = campaign.table[known].rename(columns={'record': 'conformer_id'})
     reached = np.zeros(len(found), bool)
+    word = class_column(campaign)
+    molecules = molecules_of(campaign)
     for name, stage in methods(campaign).items():
         table = stage.table
         found[f'{name}_status'] = [Status(s).name.lower()
                                    for s in table['status']]
         found[f'{name}_e_total_eV'] = table['e_total']
-        found[f'{name}_rel_energy_kcal'] = relative(stage)
-        if CLASS in table:
-            found[f'{name}_class'] = table[CLASS]
+        found[f'{name}_rel_energy_kcal'] = relative(stage, molecules)
+        if word in table:
+            found[f'{name}_class'] = table[word]
         if name != MAIN:
             found[f'{name}_rmsd_A'] = table['rmsd_start_final']
             reached |= (table['status'] != Status.SKIPPED).to_numpy()
     return found[reached]
 
 
-def relative(stage: Campaign) -> Any:
-    """Return kcal/mol [n_records] above the lowest of each name."""
+def class_column(campaign: Campaign) -> str:
+    """Return the column of the classes that the tables of a run show."""
+    mode = campaign.meta.get('descriptors', {}).get('mode', 'full')
+    return CLASSES.get(mode, CLASSES['full'])
+
+
+def relative(stage: Campaign, molecules: Any) -> Any:
+    """Return kcal/mol [n_records] above the lowest of each molecule."""
     energy = stage.table['e_total'].where(
         stage.table['status'] == Status.CONVERGED)
-    lowest = energy.groupby(stage.table['name']).transform('min')
+    lowest = energy.groupby(molecules).transform('min')
     return (energy - lowest) * KCAL_PER_EV
 
 
@@ -87,28 +98,42 @@ def rankings(campaign: Campaign) -> pandas.DataFrame:
     """
     import pandas
     named = list(methods(campaign).items())
+    word = class_column(campaign)
+    molecules = molecules_of(campaign)
     lines = []
     for (before_name, before), (name, stage) in zip(named, named[1:],
                                                     strict=False):
         done = (stage.table['status'] == Status.CONVERGED) & (
             before.table['status'] == Status.CONVERGED)
-        for molecule, rows in stage.table[done].groupby(
-                'name', sort=False).groups.items():
-            found = agreement(before.table['e_total'][rows].to_numpy(),
-                              stage.table['e_total'][rows].to_numpy())
+        for rows in stage.table[done].groupby(
+                molecules[done], sort=False).groups.values():
+            found = agreement(*(above_lowest(method, rows)
+                                for method in (before, stage)))
             lines.append({
-                'stage': name, 'before': before_name, 'name': molecule,
+                'stage': name, 'before': before_name,
+                'name': stage.table['name'][rows[0]],
                 'n': found.n, 'kendall_tau': found.tau,
-                'same_lowest': found.same_lowest,
-                'loss_kcal': found.loss * KCAL_PER_EV,
-                'n_class_changed': changed(before, stage, rows)})
+                'same_lowest': found.same_lowest, 'loss_kcal': found.loss,
+                'n_class_changed': changed(before, stage, rows, word)})
     return pandas.DataFrame(lines, columns=[
         'stage', 'before', 'name', 'n', 'kendall_tau', 'same_lowest',
         'loss_kcal', 'n_class_changed'])
 
 
-def changed(before: Campaign, stage: Campaign, rows: Any) -> int:
+def above_lowest(method: Campaign, rows: Any) -> Floats:
+    """Return kcal/mol above the lowest of these records.
+
+    Mirror images differ by noise of the relaxation: they are made ties.
+    """
+    energies = method.table['e_total'][rows].to_numpy(np.float64)
+    return np.asarray(np.round(
+        (energies - energies.min()) * KCAL_PER_EV, DECIMALS))
+
+
+def changed(
+    before: Campaign, stage: Campaign, rows: Any, word: str,
+) -> int:
     """Count the records whose class differs; -1 where there are none."""
-    if CLASS not in before.table or CLASS not in stage.table:
+    if word not in before.table or word not in stage.table:
         return -1
-    return int((before.table[CLASS][rows] != stage.table[CLASS][rows]).sum())
+    return int((before.table[word][rows] != stage.table[word][rows]).sum())

@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,30 @@ def open_campaign(
     return CampaignFolder(folder, run, digest, fresh, lock)
 
 
+@contextmanager
+def held(result: Path) -> Iterator[None]:
+    """Keep other jobs off a campaign that was worked on, for a block.
+
+    Raises:
+        InputError: another job works on it.
+    """
+    lock = _take_lock(folder_of(result))
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def stages_of(result: Path) -> Path:
+    """Return the folder of a refinement: x.h5 -> x.stages."""
+    return result.with_suffix('.stages')
+
+
+def stage_names(result: Path) -> list[str]:
+    """Return the names of the stages that were begun, in order."""
+    return sorted(p.stem for p in stages_of(result).glob('*.journal'))
+
+
 def stored_settings(result: Path) -> dict[str, Any]:
     """Return the settings of a campaign that was started, {} if none was.
 
@@ -152,8 +178,10 @@ def check_campaign(
         raise InputError(f'{result} or {folder} is in the way')
     started = (folder / DESCRIPTION).exists() \
         or folder.is_dir() and bool(journal_names(folder))
+    stages = stages_of(result)
     there = [str(p) for p, yes in ((result, result.exists()),
-                                   (folder, started)) if yes]
+                                   (folder, started),
+                                   (stages, stages.exists())) if yes]
     if overwrite or not there:
         return True
     if not resume:
@@ -251,6 +279,8 @@ def _clear(result: Path, folder: Path) -> None:
     """
     result.unlink(missing_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)
+    if stages_of(result).is_dir():
+        shutil.rmtree(stages_of(result))
     for name in journal_names(folder):
         (folder / name).unlink()
     sync_folder(folder)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpiapp.store.ensembles import GROUP as ENSEMBLES
+from mpiapp.store.ensembles import RECORDS
 from mpiapp.store.files import explain
 from mpiapp.store.hdf5 import open_serial
 from mpiapp.store.layout import data_paths, lay_down_in
@@ -57,3 +59,19 @@ def _copy(group: Any, stage: Campaign) -> None:
             # an empty selection is no write at all
             if source[name].size:
                 group[name.lstrip('/')][...] = source[name][...]
+        if ENSEMBLES in source:
+            source.copy(ENSEMBLES, group)
+            _rescale(group)
+
+
+def _rescale(group: Any) -> None:
+    """Name the dimensions of copied tables: references do not travel."""
+    for name, table in group[ENSEMBLES].items():
+        scale = group['record'] if name == RECORDS else table['line']
+        for key, dataset in table.items():
+            for lost in ('DIMENSION_LIST', 'REFERENCE_LIST'):
+                if lost in dataset.attrs:
+                    del dataset.attrs[lost]
+        for key, dataset in table.items():
+            if key != 'line':
+                dataset.dims[0].attach_scale(scale)

@@ -72,7 +72,8 @@ class Made:
     """One molecule at the end: what was asked, made and is to be written.
 
     `n_asked` is its even share, `n_wanted` what it is to give in the end;
-    `ensemble` is None where nothing was attempted.
+    `ensemble` is None where nothing was attempted.  `n_attempts` were asked
+    for; blocks that failed hold fewer.
     """
 
     number: int
@@ -82,6 +83,7 @@ class Made:
     n_asked: int
     n_wanted: int
     ensemble: Ensemble | None
+    n_attempts: int = 0
 
 
 def write_molecules(
@@ -122,7 +124,7 @@ def _finished(
     if found is None or made.facts is None:
         return row | {'status': int(Status.SKIPPED),
                       'reason': 'none_asked'}, []
-    first, n_blocks = made.number * blocks, found.n_attempts // BLOCK
+    first, n_blocks = made.number * blocks, made.n_attempts // BLOCK
     chosen = choose(found, made.n_wanted)
     row |= counts_of(found, chosen, made.n_asked, first_record)
     row |= outcome_of(found, len(chosen), made.n_asked,

@@ -152,7 +152,8 @@ def molecules_made(prepared: Prepared, progress: Progress) -> list[Made]:
     asked, wanted = prepared.asked({}), prepared.asked(progress.spent)
     return [
         Made(i, row, prepared.facts.get(i), prepared.refused.get(i),
-             asked[i], wanted[i], progress.found.get(i))
+             asked[i], wanted[i], progress.found.get(i),
+             progress.attempts[i])
         for i, row in enumerate(prepared.table.rows)]
 
 

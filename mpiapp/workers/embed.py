@@ -7,11 +7,13 @@ molecule is a status and a reason in the row, never an exception.
 from __future__ import annotations
 
 import io
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -23,6 +25,8 @@ from mpiapp.records import (
     IDENTITY, RUN, Column, Finished, Item, Rejection, Row, Schema, Status,
     Stream, Suspended
 )
+
+log = logging.getLogger('mpiapp')
 
 #: attempts in a block: what a kill may cost, and what a rank pulls
 BLOCK = 2
@@ -89,7 +93,7 @@ class EmbedWorker:
         """Make the conformers of a block."""
         began = self.clock()
         molecule, block = divmod(item.row, self.settings.blocks)
-        done = unpack(item.state)
+        done = resumed(item)
         row: Row = {'molecule': molecule, 'block': block,
                     'name': self.rows[molecule].name}
         try:
@@ -133,6 +137,15 @@ class EmbedWorker:
             self.prepared[molecule] = prepare(
                 self.rows[molecule], self.settings.recipe)
         return self.prepared[molecule]
+
+
+def resumed(item: Item) -> list[Attempt]:
+    """Return the attempts of a suspended block; none if they are damaged."""
+    try:
+        return list(unpack(item.state))
+    except (BadZipFile, ValueError, KeyError, OSError) as error:
+        log.warning('block %d is made anew: %s', item.row, error)
+        return []
 
 
 def too_slow(n_done: int) -> Row:

@@ -86,15 +86,20 @@ class FileRecords:
 
 @dataclass(frozen=True)
 class StageRecords:
-    """Final geometries of a campaign, or of a stage of one."""
+    """Final geometries of a campaign, or of a stage of one.
+
+    A stage may know no charge where the method before it did.
+    """
 
     campaign: Campaign
+    charge_policy: str = 'refuse'
 
     def read(self, number: int, row: Row, potential: Potential) -> Structure:
         """Return record `number`, ready to compute; `row` is filled in.
 
         Raises:
-            Rejection: an element that the potential does not know.
+            Rejection: an element or a charge that the potential does not
+                know.
         """
         known = self.campaign.table.loc[number]
         row.update({column.name: known[column.name] for column in IDENTITY})
@@ -104,10 +109,16 @@ class StageRecords:
         structure = replace(stored_structure(stored), row=number,
                             positions=stored['x_final'])
         row.update(start_geometry(structure))
-        row.update(connectivity(structure))
+        prepared = apply_policy(structure, self.charge_policy,
+                                potential.accepts_charge)
+        structure = prepared.structure
         check_elements(structure, potential.elements, potential.name)
-        row.update(charge_ignored=int(
-            structure.charge != 0 and not potential.accepts_charge))
+        row.update(start_geometry(structure))
+        row.update(connectivity(structure))
+        row.update(charge=structure.charge,
+                   charge_ignored=int(prepared.charge_ignored),
+                   n_added_hydrogens=(row['n_added_hydrogens']
+                                      + prepared.n_added_hydrogens))
         return structure
 
 

@@ -35,7 +35,11 @@ def select(stage: Stage, before: Campaign) -> NDArray[np.bool_]:
         wanted = np.isin(np.arange(len(table)),
                          rows[:int(min(stage.amount, len(rows)))])
     if stage.selection == 'top':
-        wanted = ranks(energies, molecules) < stage.amount
+        # a duplicate takes no place
+        first = (ensembles['records']['duplicate_of'] < 0).to_numpy() \
+            if ensembles else wanted
+        wanted = first & (ranks(np.where(first, energies, np.nan), molecules)
+                          < stage.amount)
     if stage.selection == 'window':
         above = energies - lowest(energies, molecules)
         wanted = above * KCAL_PER_EV <= stage.amount
@@ -47,11 +51,12 @@ def ranks(energies: Floats, molecules: NDArray[Any]) -> Ints:
 
     Equal energies stand in the order of the records; NaN comes last.
     """
-    place = np.zeros(len(energies), np.int64)
-    for molecule in dict.fromkeys(molecules.tolist()):
-        of = np.flatnonzero(molecules == molecule)
-        place[of[np.argsort(energies[of], kind='stable')]] = \
-            np.arange(len(of))
+    import pandas
+    code = pandas.factorize(molecules)[0]
+    order = np.lexsort([energies, code])
+    begins = np.searchsorted(code[order], code[order])
+    place = np.empty(len(energies), np.int64)
+    place[order] = np.arange(len(energies)) - begins
     return place
 
 

@@ -146,3 +146,14 @@ def test_without_bond_orders_no_oxygen_is_guessed(embed):
 def test_unknown_policies_are_an_error(library):
     with pytest.raises(ValueError, match='guess'):
         apply_policy(library.load(0), 'guess', False)
+
+
+@pytest.mark.parametrize('policy', ['refuse', 'neutralise'])
+def test_a_radical_needs_a_model_of_open_shells(policy: str) -> None:
+    methyl = Structure(0, 0, 0, np.array([6, 1, 1, 1], np.int32),
+                       np.eye(4, 3), unpaired=1)
+    with pytest.raises(Rejection) as caught:
+        apply_policy(methyl, policy, accepts_charge=False)
+    assert caught.value.reason == 'radical'
+    assert not apply_policy(methyl, policy, True).charge_ignored
+    assert apply_policy(methyl, 'allow', False).charge_ignored
