@@ -257,7 +257,7 @@ def test_a_stage_that_knows_no_charge_follows_the_policy(
     formate.write_text('4\ncharge=-1\nC 0 0 0\nO 1.13 0.7 0\n'
                        'O -1.13 0.7 0\nH 0 -1.1 0\n')
     base = ['--sdf', formate, '--calculator', 'gfn2', '--output-dir',
-            tmp_path, '--refine', 'all:calculator=mmff94s']
+            tmp_path, '--refine', 'all:model=student,task=single']
     refused = run('reopt', *base, '--output-prefix', 'a')
     assert refused.code == 3, refused.output
     stage, = load(tmp_path / 'a.h5').stages.values()

@@ -49,7 +49,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=pmix
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 ReturnToService=2
-KillWait=5
+KillWait=20
 SlurmdTimeout=10
 NodeName=n[1-{n_nodes}] NodeHostname={host} NodeAddr=127.0.0.1 \
 Port=[{first_port}-{last_port}] CPUs={cpus} RealMemory=500 State=UNKNOWN
