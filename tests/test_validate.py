@@ -244,9 +244,7 @@ def test_a_failing_method_is_rows_and_exit_3(tmp_path: Path) -> None:
     row, = table(tmp_path / 'x.csv').to_dict('records')
     assert row['status'] == 'rejected'
     assert row['reason'].startswith('beyond_cutoff')
-    ended = validate('--methods', 'lj', *SOUND, '-o', tmp_path / 'y.csv',
-                     '--max-failed', 1)
-    assert ended.code == 0, ended.output
+    assert 'none of 1 optimisations converged' in ended.output
 
 
 @pytest.mark.parametrize('options, fault', [

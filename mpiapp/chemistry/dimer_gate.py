@@ -209,20 +209,32 @@ def _energies(rows: Sequence[Row], gate: Gate) -> Judgement:
     return Judgement(name, PASS if mean < gate.energy_error else FAIL, text)
 
 
+def is_failure(row: Row) -> bool:
+    """Tell what failed or broke; a start out of reach is refused alone."""
+    return row['status'] in FAILURES and row['reason'] != 'beyond_cutoff'
+
+
 def _sound(rows: Sequence[Row], gate: Gate) -> Judgement:
-    """Judge that nothing failed, broke or was still moving."""
+    """Judge that nothing failed, broke or was still moving.
+
+    What did not converge was moving; where all starts were refused nothing
+    is known of the method.
+    """
     name = 'sound'
     if not rows:
         return Judgement(name, UNGATED, 'no optimisation')
-    bad = [row for row in rows if row['status'] in FAILURES
-           and row['reason'] != 'beyond_cutoff']
-    restless = [row for row in rows if row['status'] == Status.CONVERGED
-                and not row['energy_change'] < gate.energy_change]
-    unknown = [row for row in rows if row['status'] == Status.CONVERGED
-               and not math.isfinite(row['binding_kcal'])]
-    texts = [f'{len(some)} {what}' for some, what in (
-        (bad, 'failed or broken'), (restless, 'still moving'),
-        (unknown, 'without energy')) if some]
+    ends = [row for row in rows if row['status'] == Status.CONVERGED]
+    faults = {
+        'failed or broken': sum(map(is_failure, rows)),
+        'not converged': sum(row['status'] == Status.UNCONVERGED
+                             for row in rows),
+        'still moving': sum(not row['energy_change'] < gate.energy_change
+                            for row in ends),
+        'without energy': sum(not math.isfinite(row['binding_kcal'])
+                              for row in ends)}
+    texts = [f'{n} {what}' for what, n in faults.items() if n]
+    if not ends:
+        texts.append(f'none of {len(rows)} optimisations converged')
     return Judgement(name, FAIL if texts else PASS,
                      ', '.join(texts) or f'{len(rows)} optimisations')
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from mpiapp.chemistry.dimer_forms import Row, distance_error, like
 from mpiapp.chemistry.dimer_gate import (
-    Gate, Judgement, compat, is_gated_energy, judge, overall
+    Gate, Judgement, compat, is_failure, is_gated_energy, judge, overall
 )
 from mpiapp.chemistry.dimer_names import ORIGINAL, SINGLE_POINT
-from mpiapp.records import FAILURES, Status
+from mpiapp.records import Status
 
 
 def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -21,9 +21,13 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def n_failed(rows: Iterable[Row], strict: bool) -> int:
-    """Count failed items; with `strict` unconverged ones too."""
-    bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
-    return sum(row['status'] in bad for row in rows)
+    """Count failed items; with `strict` unconverged ones too.
+
+    As in the gate a start beyond the cutoff is refused, not failed.
+    """
+    return sum(is_failure(row)
+               or strict and row['status'] == Status.UNCONVERGED
+               for row in rows)
 
 
 def shortcomings(

@@ -33,12 +33,13 @@ from mpiapp.records import (
 )
 from mpiapp.units import KCAL_PER_EV
 from mpiapp.workers.dimer_columns import DIMER, KEPT_AFTER, MEASURES
+from mpiapp.workers.dimer_saddle import fault_of, way_down
 from mpiapp.workers.legs import Legs, Stopped
 from mpiapp.workers.relax import STATUS_OF
 
-#: shift of the saddle test, A, the steps after it, the fall that tells;
-#: all steps are made: so near to a saddle forces are below any fmax
-SADDLE_SHIFT, SADDLE_STEPS, SADDLE_FALL_KCAL = 0.3, 20, 0.02
+#: shift of the saddle test, A, and the steps after it; all are made: so
+#: near to a saddle forces are below any fmax
+SADDLE_SHIFT, SADDLE_STEPS = 0.3, 20
 #: it has short steps; others cross to another valley in 20 of theirs
 PROBER = 'lbfgs'
 #: fmax is so many times smaller on the way down: the slope is faint
@@ -114,7 +115,8 @@ class DimerWorker:
         self.optimizer = make_optimizer(settings.optimizer)
         self.prober = make_optimizer(PROBER)
         self._potentials: dict[str, tuple[Potential, float]] = {}
-        self._relaxed: dict[tuple[str, str], Relaxation] = {}
+        self._relaxed: dict[tuple[str, str],
+                            Relaxation | CalculationFailed] = {}
 
     def __call__(self, stream: Stream) -> Iterator[Finished | Suspended]:
         """Yield a `Finished` for each item, `Suspended` at a stop."""
@@ -138,7 +140,8 @@ class DimerWorker:
             row['load_seconds'] = loaded
             began = time.perf_counter()
             legs = Legs(potential, self.optimizer, self.settings.fmax,
-                        self.settings.record_timeout, stopping, state)
+                        self.settings.record_timeout, stopping, state,
+                        number)
             self._fill(row, item, potential, legs, stopping)
         except (Stopped, KeyboardInterrupt):
             raise
@@ -189,20 +192,33 @@ class DimerWorker:
         self, method: str, name: str, potential: Potential,
         stopping: Callable[[], bool],
     ) -> Relaxation:
-        """Return a monomer at its minimum, laid flat; computed once."""
+        """Return a monomer at its minimum, laid flat; tried once."""
         if (method, name) not in self._relaxed:
-            monomer = self.monomers[name]
-            legs = Legs(potential, self.optimizer, self.settings.fmax,
-                        self.settings.record_timeout, stopping)
-            end, _ = legs.relax(monomer.numbers, monomer.positions,
-                                self._max_steps(method))
-            if end.outcome != 'converged':
-                raise CalculationFailed(
-                    'monomer', f'{name}: {end.outcome} {end.message}')
-            flat = laid_flat(monomer.numbers, end.positions)
-            self._relaxed[method, name] = Relaxation(flat, energy_of(
-                potential, monomer.numbers, end.positions))
-        return self._relaxed[method, name]
+            try:
+                self._relaxed[method, name] = self._relax_monomer(
+                    method, name, potential, stopping)
+            except CalculationFailed as error:
+                self._relaxed[method, name] = error
+        found = self._relaxed[method, name]
+        if isinstance(found, CalculationFailed):
+            raise found.with_traceback(None)
+        return found
+
+    def _relax_monomer(
+        self, method: str, name: str, potential: Potential,
+        stopping: Callable[[], bool],
+    ) -> Relaxation:
+        monomer = self.monomers[name]
+        legs = Legs(potential, self.optimizer, self.settings.fmax,
+                    self.settings.record_timeout, stopping)
+        end, _ = legs.relax(monomer.numbers, monomer.positions,
+                            self._max_steps(method))
+        if end.outcome != 'converged':
+            raise CalculationFailed(
+                'monomer', f'{name}: {end.outcome} {end.message}')
+        return Relaxation(
+            laid_flat(monomer.numbers, end.positions),
+            energy_of(potential, monomer.numbers, end.positions))
 
     def _max_steps(self, method: str) -> int:
         return self.settings.max_steps.get(method, 500)
@@ -265,23 +281,34 @@ class DimerWorker:
             legs.relax(numbers, moved, SADDLE_STEPS, 0.0, self.prober)[0]
             for moved in sideways(numbers, end.positions, n_first,
                                   SADDLE_SHIFT)]
-        sound = [t for t in tries if np.isfinite(t.e_final)]
-        if not sound:
-            return
-        best = min(sound, key=lambda t: t.e_final)
-        if (end.e_final - best.e_final) * KCAL_PER_EV <= SADDLE_FALL_KCAL:
+        best, remark = way_down(numbers, end, tries,
+                                potential.topology_guards)
+        if best is None:
+            tell(row, remark)
             return
         row['structure'] = 'saddle'
         after, _ = legs.relax(numbers, best.positions, max_steps,
                               self.settings.fmax / DOWNHILL)
-        if after.outcome != 'converged':
+        fault = fault_of(numbers, end.positions, after,
+                         potential.topology_guards)
+        if fault:
+            tell(row, f'after the saddle: {fault}')
+            return
+        try:
+            energy = energy_of(potential, numbers, after.positions)
+        except CalculationFailed as error:
+            tell(row, f'after the saddle: {error}')
             return
         measures = measure(numbers, after.positions, n_first)
-        energy = energy_of(potential, numbers, after.positions)
         row.update(
             {f'{name}_after': getattr(measures, name)
              for name in KEPT_AFTER}, x_after=after.positions,
             binding_after_kcal=(energy - apart) * KCAL_PER_EV)
+
+
+def tell(row: Row, text: str) -> None:
+    """Add to the message of a row."""
+    row['message'] = '; '.join(filter(None, (row['message'], text)))
 
 
 def known_values(item: DimerItem, dimer: Dimer) -> Row:
@@ -361,11 +388,14 @@ def check_contact(
 ) -> None:
     """Refuse a start whose halves lie beyond the reach of the method.
 
+    In float64 arithmetic: the noise of float32 would be felt.
+
     Raises:
         CalculationFailed: no force and no energy between them.
     """
-    whole = evaluated(potential, numbers, positions)
-    parts = [evaluated(potential, numbers[part], positions[part])
+    exact = potential.finisher or potential
+    whole = evaluated(exact, numbers, positions)
+    parts = [evaluated(exact, numbers[part], positions[part])
              for part in (slice(n_first), slice(n_first, None))]
     apart = np.concatenate([part.forces for part in parts])
     energy = float(whole.energies[0] - sum(p.energies[0] for p in parts))

@@ -5,6 +5,7 @@ record that goes on passes its finished legs again without computing.
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import fields
 from io import BytesIO
@@ -19,6 +20,8 @@ from mpiapp.optimize.driver import Limits, Paused, Relaxed, Task, relax
 from mpiapp.optimize.running import begin
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Evaluation, Floats
+
+log = logging.getLogger('mpiapp')
 
 FORMAT = 1
 #: fields of `Relaxed` by what they are; the others are real numbers
@@ -40,15 +43,17 @@ class Legs:
     """The relaxations of one record.
 
     `state` is that of a `Stopped`, or empty.  A state that is of no use is
-    dropped, the record then starts anew.  `atom_steps` counts all atoms
+    dropped with a warning that names `row`, and the record starts anew.
+    `timeout` [s] holds for each leg.  `atom_steps` counts all atoms
     evaluated by these legs, those of earlier runs left out.
     """
 
     def __init__(
         self, potential: Potential, optimizer: Optimizer[Any],
         fmax: float, timeout: float | None, stopping: Callable[[], bool],
-        state: bytes = b'',
+        state: bytes = b'', row: int = 0,
     ) -> None:
+        self._row = row
         self._potential = potential
         self._optimizer = optimizer
         self._fmax = fmax
@@ -110,7 +115,9 @@ class Legs:
         task = Task(0, numbers, positions, state=self._running)
         try:
             begin(task, optimizer)
-        except ValueError:
+        except ValueError as error:
+            log.warning('row %d: a leg is relaxed anew: %s', self._row,
+                        error)
             self._energies = []
             return Task(0, numbers, positions)
         return task
@@ -143,10 +150,13 @@ class Legs:
             with np.load(BytesIO(state), allow_pickle=False) as file:
                 arrays = dict(file.items())
             if int(arrays['format']) != FORMAT:
-                return
+                raise ValueError(f'format {arrays["format"]}, should be '
+                                 f'{FORMAT}')
             done = [_relaxed(arrays, i)
                     for i in range(int(arrays['n_done']))]
-        except (BadZipFile, ValueError, OSError, KeyError):
+        except (BadZipFile, ValueError, OSError, KeyError) as error:
+            log.warning('row %d is relaxed anew: its state is of no use: %s',
+                        self._row, error)
             return
         self._done = done
         self._running = arrays['running'].tobytes()

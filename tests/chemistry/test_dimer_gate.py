@@ -83,6 +83,7 @@ def test_what_is_as_it_should_be_passes() -> None:
     (0, {'binding_kcal': NAN}, 'sound', 'fail'),
     (3, {'status': 5, 'reason': 'bonds_changed'}, 'sound', 'fail'),
     (3, {'status': 3, 'reason': 'nan'}, 'sound', 'fail'),
+    (3, {'status': 2, 'reason': 'step_limit'}, 'sound', 'fail'),
 ])
 def test_every_criterion_can_fail(
     i: int, changes: dict[str, Any], criterion: str, verdict: str,
@@ -96,6 +97,18 @@ def test_every_criterion_can_fail(
 def test_a_refused_start_is_no_failure() -> None:
     rows = [*good(), row(status=4, reason='beyond_cutoff')]
     assert words(rows)['sound'] == 'pass'
+
+
+@pytest.mark.parametrize('changes, text', [
+    ({'status': 2, 'reason': 'step_limit'}, '1 not converged'),
+    ({'status': 4, 'reason': 'beyond_cutoff'}, 'none of 1 optimisations')])
+def test_a_method_that_finds_nothing_does_not_pass(
+    changes: dict[str, Any], text: str,
+) -> None:
+    # a dimer that is not required, so nothing else is gated
+    judgements = judge([row('benzene_t', **changes)], Gate())
+    assert overall(judgements) == 'fail'
+    assert any(text in j.text for j in judgements)
 
 
 def test_what_was_not_computed_is_ungated() -> None:

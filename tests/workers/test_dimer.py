@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mpiapp.chemistry.dimer_references import Reference
+from mpiapp.optimize.tasks import Relaxed
 from mpiapp.potentials import Potential, PotentialOptions, build
 from mpiapp.potentials.base import settle
 from mpiapp.records import (
@@ -17,12 +18,16 @@ from mpiapp.records import (
 )
 from mpiapp.store.packing import RowPacker
 from mpiapp.units import KCAL_PER_EV
-from mpiapp.workers.dimer import DimerItem, DimerSettings, DimerWorker
+from mpiapp.workers import dimer
+from mpiapp.workers.dimer import (
+    CalculationFailed, DimerItem, DimerSettings, DimerWorker
+)
 from mpiapp.workers.dimer_columns import DIMER
 from mpiapp.workers.dimer_items import (
     Molecules, items_of, molecules_of, read_frames
 )
 from mpiapp.workers.dimer_methods import chosen_methods
+from mpiapp.workers.legs import Legs
 
 #: the minimum of the toy, eV and A, and how well it is found
 DEPTH, R_MIN, FOUND = 0.05, 3.7, 0.01
@@ -204,6 +209,77 @@ def test_a_sandwich_of_gfn2_is_a_saddle_and_is_left() -> None:
     assert np.isfinite(row['x_after']).all()
 
 
+def test_an_unfinished_way_down_is_told() -> None:
+    # the saddle is reached in 16 steps, the minimum after it in 63
+    row, = rows([item('benzene_sandwich', 'sandwich', 'gfn2')], named,
+                max_steps={'gfn2': 30})
+    assert row['status'] == Status.CONVERGED
+    assert row['structure'] == 'saddle'
+    assert row['message'].startswith('after the saddle: step_limit ')
+    assert np.isnan(row['binding_after_kcal'])
+    assert np.isnan(row['x_after']).all()
+
+
+def ways(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    """Return the row of a toy whose ways from its minimum are changed."""
+    plain = Legs.relax
+    n_legs = 0
+
+    def relax(self: Legs, *given: Any) -> tuple[Relaxed, float]:
+        nonlocal n_legs
+        end, change = plain(self, *given)
+        n_legs += 1
+        # the monomer and the dimer come first
+        return (end if n_legs <= 2 else replace(end, **changes)), change
+    monkeypatch.setattr(Legs, 'relax', relax)
+    row, = rows([item('benzene_pd', 'sandwich')], toy)
+    assert row['status'] == Status.CONVERGED and n_legs > 2
+    return row
+
+
+def test_a_failed_saddle_test_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = ways(monkeypatch, outcome='exploded', message='far', e_final=-9.0)
+    assert row['structure'] == 'stacked'
+    assert row['message'] == 'saddle test failed: exploded far'
+
+
+def test_a_way_down_that_breaks_bonds_leaves_no_minimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row, = rows([item('benzene_pd', 'sandwich')], toy)
+    torn = row['x_final'] * 1.5
+    monkeypatch.setattr('mpiapp.workers.dimer.way_down',
+                        lambda numbers, end, tries, guarded: (end, ''))
+    row = ways(monkeypatch, outcome='converged', message='', positions=torn)
+    assert row['structure'] == 'saddle'
+    assert row['message'].startswith('after the saddle: bonds_changed C1-')
+    assert np.isnan(row['vertical_after'])
+    assert np.isnan(row['x_after']).all()
+
+
+def test_a_minimum_without_energy_after_a_saddle_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def energy_of(*given: Any) -> float:
+        if len(seen) == n_before:
+            raise CalculationFailed('scf', 'no end')
+        seen.append(plain(*given))
+        return seen[-1]
+    # the monomer, the dimer and its two parts
+    n_before = 4
+    seen: list[float] = []
+    plain = dimer.energy_of
+    monkeypatch.setattr(dimer, 'energy_of', energy_of)
+    monkeypatch.setattr(dimer, 'way_down',
+                        lambda numbers, end, tries, guarded: (end, ''))
+    row = ways(monkeypatch, outcome='converged', message='')
+    assert row['message'] == 'after the saddle: scf: no end'
+    assert np.isfinite(row['binding_kcal'])
+    assert np.isnan(row['vertical_after'])
+
+
 #: dimer, start: binding, vertical, slip, centroid, twist; GFN2-xTB, tblite,
 #: L-BFGS, fmax 0.005
 REGRESSION = {
@@ -273,6 +349,13 @@ def test_halves_beyond_the_cutoff_are_refused() -> None:
     assert row['verdict'] == 'fail'
 
 
+def test_contact_is_felt_in_float64() -> None:
+    # of a single precision potential only the finisher is without noise
+    noisy = Stack(dtype='float32', finisher=Stack(depth=0.0))
+    row, = rows([item('benzene_pd', 'pd_long')], lambda name: noisy)
+    assert row['reason'] == 'beyond_cutoff'
+
+
 def test_an_unknown_element_is_refused() -> None:
     potential = replace(Stack(), elements=frozenset({1}))
     row, = rows([item('benzene_pd', 'pd_long')], lambda name: potential)
@@ -303,6 +386,26 @@ def test_a_monomer_that_does_not_converge_is_a_reason() -> None:
                 max_steps={'gfn2': 2})
     assert (row['status'], row['reason']) == (Status.FAILED, 'monomer')
     assert 'benzene: step_limit' in row['message']
+
+
+def test_a_monomer_that_fails_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    legs: list[int] = []
+    plain = Legs.relax
+
+    def relax(self: Legs, *given: Any) -> tuple[Relaxed, float]:
+        legs.append(len(given[0]))
+        return plain(self, *given)
+    monkeypatch.setattr(Legs, 'relax', relax)
+    potential = Stack(fail_above=6)
+    first, second = rows(
+        [item('benzene_pd', start) for start in ('pd_long', 'sandwich')],
+        lambda name: potential)
+    assert legs == [12]
+    for row in (first, second):
+        assert (row['status'], row['reason']) == (Status.FAILED, 'monomer')
+    assert first['message'] == second['message'] != ''
 
 
 def bits(row: dict[str, Any]) -> dict[str, Any]:

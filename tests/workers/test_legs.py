@@ -14,13 +14,15 @@ from mpiapp.workers.legs import Legs, Stopped
 #: two bonded carbons and one that is pulled in
 NUMBERS = np.array([6, 6, 6], np.int32)
 START = np.array([[0.0, 0, 0], [1.7, 0.1, 0], [0.2, 1.9, 0.3]])
+#: number of the record, as warnings name it
+ROW = 7
 #: steps of the last leg, which does not converge in them
 FEW = 7
 
 
 def legs(stopping: Callable[[], bool], state: bytes = b'') -> Legs:
     return Legs(build(PotentialOptions('lj')), optimizer('lbfgs'), 0.005,
-                None, stopping, state)
+                None, stopping, state, ROW)
 
 
 def course(one: Legs) -> tuple[Floats, list[float]]:
@@ -63,10 +65,28 @@ def test_finished_legs_are_not_computed_again() -> None:
 
 
 @pytest.mark.parametrize('state', [b'no state', b'PK\x03\x04 torn'])
-def test_a_damaged_state_is_a_start_anew(state: bytes) -> None:
+def test_a_damaged_state_is_a_start_anew(
+    state: bytes, caplog: pytest.LogCaptureFixture,
+) -> None:
     expected, _ = course(legs(never))
+    assert not caplog.records
     found, _ = course(legs(never, state))
     assert found.tobytes() == expected.tobytes()
+    assert f'row {ROW} is relaxed anew' in caplog.text
+
+
+def test_a_leg_of_another_optimiser_is_relaxed_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looks = iter([False, True])
+    with pytest.raises(Stopped) as stop:
+        legs(lambda: next(looks)).relax(NUMBERS, START, 200)
+    other = optimizer('internal')
+    found, _ = legs(never, stop.value.state).relax(
+        NUMBERS, START, 200, None, other)
+    expected, _ = legs(never).relax(NUMBERS, START, 200, None, other)
+    assert found.positions.tobytes() == expected.positions.tobytes()
+    assert f'row {ROW}: a leg is relaxed anew' in caplog.text
 
 
 def test_the_last_change_of_the_energy_is_told() -> None:
