@@ -37,7 +37,7 @@ lint: env
 test: lint test-serial test-mpi test-slurm
 
 test-serial: env
-	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' </dev/null
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 </dev/null
 
 test-fast: env
 	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' -x -q
