@@ -153,7 +153,7 @@ def molecules_made(prepared: Prepared, progress: Progress) -> list[Made]:
     return [
         Made(i, row, prepared.facts.get(i), prepared.refused.get(i),
              asked[i], wanted[i], progress.found.get(i),
-             progress.attempts[i])
+             progress.attempts[i] if progress.attempts else 0)
         for i, row in enumerate(prepared.table.rows)]
 
 

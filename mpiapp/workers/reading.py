@@ -70,10 +70,10 @@ class FileRecords:
             row.update(name=match.name, r_group=match.r_group,
                        screen_group=match.screen_group, match=match.match)
         check_structure(structure)
+        check_elements(structure, potential.elements, potential.name)
         prepared = apply_policy(structure, self.charge_policy,
                                 potential.accepts_charge)
         structure = prepared.structure
-        check_elements(structure, potential.elements, potential.name)
         structure = replace(structure,
                             positions=centred(structure.positions))
         row.update(start_geometry(structure))
@@ -109,10 +109,10 @@ class StageRecords:
         structure = replace(stored_structure(stored), row=number,
                             positions=stored['x_final'])
         row.update(start_geometry(structure))
+        check_elements(structure, potential.elements, potential.name)
         prepared = apply_policy(structure, self.charge_policy,
                                 potential.accepts_charge)
         structure = prepared.structure
-        check_elements(structure, potential.elements, potential.name)
         row.update(start_geometry(structure))
         row.update(connectivity(structure))
         row.update(charge=structure.charge,
