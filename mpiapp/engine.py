@@ -328,6 +328,9 @@ def _commit(
     # a row from elsewhere (an analysis) brings its own retries
     retries = int(start.retries[item.row] + item.values.get('retries', 0))
     values = dict(item.values, rank=rank, retries=retries)
+    if 'finished_at' in plan.schema:
+        # an analysis keeps the time of the relaxation
+        values.setdefault('finished_at', time.time())
     journal.append_row(item.row, values)
     file_log.info('row %d: %s %s, %d steps, %.2f s', item.row,
                   Status(values['status']).name.lower(),
