@@ -46,9 +46,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('--watch', action='store_true',
                       help='follow a running campaign from its journals '
                       'until it ends')
-    made.add_argument('--interval', type=float, default=2.0,
-                      metavar='SECONDS', help='between two looks of --watch '
-                      '(default: 2)')
+    made.add_argument('--interval', type=float, metavar='SECONDS',
+                      help='between two looks of --watch (default: 2 on a '
+                      'terminal, else 30)')
     made.add_argument('--quiet', action='store_true',
                       help='print no summary')
     return made
@@ -89,7 +89,7 @@ def check(options: argparse.Namespace) -> None:
                           or options.export):
         raise InputError('--watch goes with none of --html, --export and '
                          '--compare')
-    if options.interval <= 0:
+    if options.interval is not None and not options.interval > 0:
         raise InputError(f'--interval {options.interval:g}: must be greater '
                          'than 0')
     if options.structures < 0:

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
+Values = Sequence[Any] | NDArray[Any]
+
 #: colours that are told apart by the colour-blind (Okabe and Ito)
 BLUE, ORANGE, SKY, GREEN = '#0072b2', '#e69f00', '#56b4e9', '#009e73'
 RED, PINK, GREY, YELLOW = '#d55e00', '#cc79a7', '#9aa3ad', '#f0e442'
@@ -58,10 +62,10 @@ class Field:
 
     name: str
     label: str
-    values: Sequence[Any]
+    values: Values
     digits: int | None = None
     unit: str = ''
-    spread: Sequence[float] = ()
+    spread: Values = ()
     hint: str = ''
     brief: bool = True
 
@@ -88,9 +92,9 @@ class Series:
     """Values of one kind in a figure."""
 
     label: str
-    values: Sequence[float]
+    values: Values
     colour: str
-    errors: Sequence[float] = ()
+    errors: Values = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Histogram:
     title: str
     x_label: str
     series: Sequence[Series]
-    edges: Sequence[float]
+    edges: Values
     caption: str = ''
     bands: Sequence[tuple[float, float, str]] = ()
 
@@ -120,8 +124,8 @@ class Scatter:
     title: str
     x_label: str
     y_label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Values
+    y: Values
     kinds: Sequence[int]
     legend: Sequence[tuple[str, str]]
     groups: Sequence[str] = ()
@@ -173,7 +177,7 @@ class Lines:
     title: str
     x_label: str
     y_label: str
-    x: Sequence[float]
+    x: Values
     series: Sequence[Series]
     caption: str = ''
     log: bool = False
@@ -188,8 +192,8 @@ class Gantt:
     x_label: str
     lanes: Sequence[str]
     lane: Sequence[int]
-    start: Sequence[float]
-    stop: Sequence[float]
+    start: Values
+    stop: Values
     kinds: Sequence[int]
     legend: Sequence[tuple[str, str]]
     rows: Sequence[int] = ()

@@ -27,9 +27,10 @@ def export(folder: Path, report: Report) -> list[Path]:
     paths = []
     for block in (b for s in report.sections for b in s.blocks):
         if isinstance(block, FIGURES):
-            for suffix in ('png', 'svg'):
-                paths.append(folder / f'{block.name}.{suffix}')
-                draw(paths[-1], block)
+            pictures = [folder / f'{block.name}.{suffix}'
+                        for suffix in ('png', 'svg')]
+            draw(pictures, block)
+            paths += pictures
         if isinstance(block, (*FIGURES, Table)):
             paths.append(folder / f'{block.name}.csv')
             write_csv(paths[-1], block)

@@ -1,7 +1,7 @@
 """Figures of a report as PNG and SVG files, by matplotlib."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ Figure = Histogram | Scatter | Heat | Bars | Lines | Gantt
 DPI = 150
 
 
-def draw(path: Path, figure: Figure) -> None:
-    """Write a figure in the format of the path's suffix, png or svg."""
+def draw(paths: Sequence[Path], figure: Figure) -> None:
+    """Write a figure in the formats of the paths' suffixes, png or svg."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -34,9 +34,10 @@ def draw(path: Path, figure: Figure) -> None:
         axes.spines[['top', 'right']].set_visible(False)
         DRAWN[type(figure)](axes, figure)
         axes.set_title(figure.title, fontsize=10)
-        form = path.suffix[1:]
-        canvas.savefig(path, dpi=DPI, format=form,
-                       metadata={'Date': None} if form == 'svg' else None)
+        for path in paths:
+            form = path.suffix[1:]
+            canvas.savefig(path, dpi=DPI, format=form, metadata={
+                'Date': None} if form == 'svg' else None)
 
 
 def histogram(axes: Any, figure: Histogram) -> None:

@@ -60,10 +60,10 @@ class Page {
     const nav = document.querySelector('nav');
     const main = document.querySelector('main');
     for (const part of this.data.sections) {
-      const link = element('a', { href: `#${part.name}`,
+      const link = element('a', { href: `#section-${part.name}`,
         textContent: part.title });
       nav.insertBefore(link, nav.querySelector('small'));
-      const section = element('section', { id: part.name });
+      const section = element('section', { id: `section-${part.name}` });
       section.append(element('h2', { textContent: part.title }));
       for (const block of part.blocks) section.append(this.block(block));
       main.append(section);
@@ -171,7 +171,8 @@ class Page {
     const table = this.tables.records && this.tables.records.table;
     const place = table ? table.rows.indexOf(row) : -1;
     if (place < 0) return [['row', String(row)]];
-    return table.fields.filter(f => f.digits === null ? f.values[place]
+    return table.fields.filter(f => f.digits === null
+      ? f.values[place] && f.values[place] !== '?'
       : f.values[place] !== null).map(f => [f.label, (f.digits === null
       ? String(f.values[place]) : number(f.values[place], f.digits))
       + (f.unit ? ` ${f.unit}` : '')]);

@@ -105,8 +105,9 @@ function planeOf(x, atoms) {
   return { centre: c, normal: [0, 1, 2].map(k => v[k][least]), radius };
 }
 
-function disc(plane, colour) {
-  // A round patch in the plane, seen from both sides.
+function addDisc(view, plane, colour) {
+  // A round patch in the plane, seen from both sides, with a rim of tubes,
+  // which have their colour from wherever the light comes.
   const n = plane.normal;
   const other = Math.abs(n[0]) < 0.8 ? [1, 0, 0] : [0, 1, 0];
   const cross = (a, b) => [a[1] * b[2] - a[2] * b[1],
@@ -116,18 +117,23 @@ function disc(plane, colour) {
   const point = (s, t) => { const p = [0, 1, 2].map(
     k => plane.centre[k] + s * u[k] + t * w[k]);
   return { x: p[0], y: p[1], z: p[2] }; };
-  const points = [point(0, 0)], faces = [], normals = [];
-  const steps = 40, r = plane.radius + 0.6;
-  for (let i = 0; i < steps; i++) {
-    const angle = 2 * Math.PI * i / steps;
-    points.push(point(r * Math.cos(angle), r * Math.sin(angle)));
+  const steps = 48, r = plane.radius + 0.5;
+  for (const side of [1, -1]) {
+    const points = [point(0, 0)], faces = [];
+    for (let i = 0; i < steps; i++) {
+      const angle = side * 2 * Math.PI * i / steps;
+      points.push(point(r * Math.cos(angle), r * Math.sin(angle)));
+      faces.push(0, 1 + i, 1 + (i + 1) % steps);
+    }
+    view.addCustom({ vertexArr: points, faceArr: faces, color: colour,
+      opacity: 0.5, normalArr: points.map(() => ({ x: side * n[0],
+        y: side * n[1], z: side * n[2] })) });
+    if (side < 0) continue;
+    for (let i = 1; i <= steps; i++) {
+      view.addCylinder({ start: points[i], end: points[1 + i % steps],
+        radius: 0.07, color: colour, fromCap: 2, toCap: 2 });
+    }
   }
-  for (let i = 0; i < steps; i++) {
-    faces.push(0, 1 + i, 1 + (i + 1) % steps);
-  }
-  points.forEach(() => normals.push({ x: n[0], y: n[1], z: n[2] }));
-  return { vertexArr: points, normalArr: normals, faceArr: faces,
-    color: colour, opacity: 0.45 };
 }
 
 class StructureView {
@@ -225,11 +231,15 @@ class StructureView {
     const [a, b] = one.pair;
     if (shown.planes && a >= 0 && one.rings[a] && one.rings[b]) {
       const x = shown.final || !both ? one.final : one.start;
-      view.addCustom(disc(planeOf(x, one.rings[a]), '#e69f00'));
-      view.addCustom(disc(planeOf(x, one.rings[b]), '#0072b2'));
+      addDisc(view, planeOf(x, one.rings[a]), '#f08c00');
+      addDisc(view, planeOf(x, one.rings[b]), '#0a84ff');
       if (fit) this.turn(planeOf(x, one.rings[a]), planeOf(x, one.rings[b]));
     }
-    if (fit) view.zoomTo();
+    if (fit) {
+      view.zoomTo();
+      view.rotate(14, 'x');
+      view.zoom(1.05);
+    }
     view.render();
     this.canvas.dataset.drawn = this.row;
   }

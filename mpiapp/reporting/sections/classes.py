@@ -5,9 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from mpiapp.reporting.blocks import (
-    CLASS_COLOURS, Bars, Block, Heat, Series
-)
+from mpiapp.reporting.blocks import CLASS_COLOURS, Bars, Block, Heat, Series
 from mpiapp.reporting.subject import CLASSES, Subject
 
 ORDER = 20

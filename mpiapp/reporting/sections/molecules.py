@@ -44,7 +44,7 @@ def blocks(subject: Subject) -> list[Block]:
     table = subject.results.ensembles['boltzmann']
     found: list[Block] = []
     if shown['frac_excimer'].notna().any():
-        found.append(bars(shown, subject.temperature))
+        found.append(bars(shown[shown['n'] > 0], subject.temperature))
     return [*found, boltzmann_table(table, subject.temperature)]
 
 

@@ -8,9 +8,7 @@ from typing import Any
 from mpiapp.chemistry.dimer_forms import Row, distance_error
 from mpiapp.chemistry.dimer_gate import Gate, judge, overall
 from mpiapp.chemistry.dimer_names import ORIGINAL, SINGLE_POINT
-from mpiapp.reporting.blocks import (
-    CYCLE, Block, Field, Heat, Scatter, Table
-)
+from mpiapp.reporting.blocks import CYCLE, Block, Field, Heat, Scatter, Table
 from mpiapp.reporting.stacking import (
     binding_errors, by_method, interaction_errors, mean_size, n_failed,
     slip_errors, vertical_errors

@@ -29,17 +29,13 @@ def record_facts(subject: Subject) -> list[Fact]:
     counts = Counter(subject.status_words)
     items = [
         Fact('records', f'{n:,}', 'in all input files'),
-        Fact('converged', share_of(counts['converged'], n)),
+        Fact('converged', f'{counts["converged"]:,}',
+             f'{100 * counts["converged"] / max(n, 1):.1f} % of all'),
         Fact('failed', f'{failed:,}', 'failed, rejected or broken')]
     for word in ('unconverged', 'skipped', 'pending'):
         if counts[word]:
             items.append(Fact(word, f'{counts[word]:,}'))
     return items
-
-
-def share_of(part: int, n: int) -> str:
-    """Write a count and its share."""
-    return f'{part:,} ({100 * part / n:.1f} %)' if n else '0'
 
 
 def molecule_facts(subject: Subject) -> list[Fact]:
@@ -49,7 +45,8 @@ def molecule_facts(subject: Subject) -> list[Fact]:
         return []
     molecules = tables['molecules']
     items = [
-        Fact('molecules', f'{len(molecules):,}'),
+        Fact('molecules', f'{int((molecules["n"] > 0).sum()):,}',
+             'that have conformers in an ensemble'),
         Fact('unique conformers', f'{int(molecules["n_unique"].sum()):,}',
              'converged, without duplicates')]
     shown = subject.boltzmann
