@@ -20,7 +20,7 @@ from mpiapp.reporting.packed import CHUNK, Packed
 
 #: in the order in which they need each other
 SCRIPTS = ('charts.js', 'tables.js', 'viewer.js', 'page.js')
-LIBRARY = '3Dmol-min.js'
+LIBRARY, LICENCE = '3Dmol-min.js', '3Dmol-LICENSE.txt'
 #: significant digits of numbers in the page
 DIGITS = 7
 
@@ -46,7 +46,8 @@ def page_of(report: Report, structures: Packed | None = None) -> str:
             'chunk': CHUNK}
         parts = [script_of('text/plain', f'structures-{i}', chunk)
                  for i, chunk in enumerate(structures.chunks)]
-        parts.append(script_of('text/plain', 'library', asset(LIBRARY)))
+        parts += [script_of('text/plain', 'library-licence', asset(LICENCE)),
+                  script_of('text/plain', 'library', asset(LIBRARY))]
     return Template(asset('page.html')).substitute(
         title=html.escape(report.title),
         subtitle=html.escape(report.subtitle),

@@ -72,8 +72,9 @@ def test_the_page_holds_everything(
     assert not re.findall(r'<(?:script|img|link|iframe)[^>]+'
                           r'(?:src|href)="(?!data:)', text)
     assert "default-src 'none'" in text
-    # data, two chunks of structures, 3Dmol.js, ours
-    assert text.count('</script>') == 5
+    # data, two chunks of structures, 3Dmol.js and its licence, ours
+    assert text.count('</script>') == 6
+    assert 'University of Pittsburgh' in text
 
 
 def test_text_of_the_file_is_never_markup(
