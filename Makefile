@@ -62,7 +62,7 @@ test-slurm: env
 	    { $(ENTER) && $(PYTEST) tests/slurm -rs </dev/null; }
 
 docs: env
-	@$(ENTER) && NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@$(ENTER) && NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
 	@echo 'open site/index.html, or with search: python -m http.server -d site'
 
 clean-env:

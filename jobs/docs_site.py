@@ -108,6 +108,10 @@ def on_post_page(output: str, **more: Any) -> str:
     return SHIM.sub('', output)
 
 
+#: the page for a wrong address is a template of the theme
+on_post_template = on_post_page
+
+
 def on_page_markdown(markdown: str, **more: Any) -> str:
     """Turn links from docs/ to files beside it into links in the site."""
     source = more['page'].file.src_uri

@@ -29,8 +29,9 @@ def parser() -> argparse.ArgumentParser:
         prog='python -m mpiapp.report', description=ABOUT,
         epilog=EXIT_CODES)
     made.add_argument('file', nargs='?', type=Path, metavar='FILE.h5',
-                      help='result file; with --watch that of a campaign '
-                      'that runs, whether it is there yet or not')
+                      help='result file, or JSON of bench; with --watch the '
+                      'result file of a campaign that runs, whether it is '
+                      'there yet or not')
     made.add_argument('--html', type=Path, metavar='FILE.html',
                       help='write the page')
     made.add_argument('--export', type=Path, metavar='FOLDER',
@@ -111,6 +112,9 @@ def reported(
     """Return the report of one file, and its structures for a page."""
     from mpiapp.reporting.packed import packed
     from mpiapp.reporting.registry import report_of
+    if options.file.suffix == '.json':
+        from mpiapp.reporting.measured import report_of_json
+        return report_of_json(options.file), None
     campaign = opened(options.file)
     report = report_of(campaign)
     structures = packed(campaign, options.structures) \

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: K; weights and shares are shown at the temperature next to it
 ROOM = 298.0
+#: states of the trials of a study
+STATES = {'pruned': Status.SKIPPED, 'failed': Status.FAILED,
+          'pending': Status.PENDING}
 #: classes in the order of their strength
 CLASSES = ('strong', 'weak', 'monomer', 'none')
 
@@ -96,8 +99,11 @@ class Subject:
 
     @cached_property
     def status(self) -> Ints:
-        """Status of each record."""
-        return self.table['status'].to_numpy(np.int64)
+        """Status of each record; of a study's trials that of their state."""
+        if 'status' in self.table.columns:
+            return self.table['status'].to_numpy(np.int64)
+        return np.array([STATES.get(w, Status.CONVERGED)
+                         for w in self.words('state')], np.int64)
 
     @cached_property
     def status_words(self) -> list[str]:
@@ -112,10 +118,11 @@ class Subject:
     @cached_property
     def names(self) -> list[str]:
         """A name of each record: its molecule, or what the program has."""
-        for column in ('name', 'benchmark', 'molecule', 'reaction', 'label'):
+        for column in ('name', 'benchmark', 'molecule', 'label'):
             if column in self.table.columns:
                 return self.words(column)
-        return [f'record {i}' for i in range(len(self.table))]
+        word = 'trial' if self.program == 'hpo' else 'record'
+        return [f'{word} {i}' for i in range(len(self.table))]
 
     @cached_property
     def molecule(self) -> list[str]:
@@ -201,7 +208,7 @@ class Subject:
                 'steps', 'atom_steps')
         columns = {k: timeline[k] for k in keys
                    if isinstance(timeline.get(k), list)}
-        if 'work' not in columns:
+        if len(columns) < len(keys):
             return []
         return [{k: float(v[i]) for k, v in columns.items()}
                 for i in range(len(columns['work']))]

@@ -2,16 +2,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
+from mpiapp.errors import InputError
 from mpiapp.records import RUN, Column, Schema
 from mpiapp.reporting.blocks import Block, Report, Table
+from mpiapp.reporting.measured import report_of_json
 from mpiapp.reporting.registry import report_of, section_modules
 from mpiapp.reporting.sections.timeline import begins, without_gaps
 from mpiapp.store.reader import Campaign, load
+from tests.jobs import run
 from tests.reporting.pages import META, campaign, other_kind
 
 
@@ -181,3 +186,93 @@ def test_settings_are_shown_by_name(small_report: Report) -> None:
     assert 'fmax' in column(table, 'name')
     assert META['potential']['note'] in column(  # type: ignore[index]
         table, 'value')
+
+
+def columns(group: str, **types: str) -> tuple[Column, ...]:
+    """Return columns by name and dtype."""
+    return tuple(Column(name.replace('__', '/'), group, dtype, '1', name)
+                 for name, dtype in types.items())
+
+
+def test_transition_states_are_counted(tmp_path: Path) -> None:
+    schema = Schema((*(c for c in RUN if c.name != 'fmax_final'), *columns(
+        'samples', name='S8', start_from='S8', noise='f8', n_calls='i4',
+        n_hess='i4', n_neg='i4', lambda0='f8', lambda1='f8', ends='S8')))
+    rows = {i: {'status': 1 if i % 3 else 2, 'reason': 'ts' if i % 3
+                else 'minimum', 'name': 'r', 'start_from': 'reactant',
+                'noise': 0.1 * (i % 2), 'n_calls': 100 + i, 'n_hess': i,
+                'n_neg': 1, 'lambda0': -1.0, 'lambda1': 0.5, 'ends': 'ok'}
+            for i in range(12)}
+    report = report_of(load(other_kind(
+        tmp_path / 'x.h5', schema, rows, 'tssearch')))
+    heat = block(report, 'success')
+    assert heat.column_labels == ['0 Å', '0.1 Å']
+    assert heat.values[0] == pytest.approx([100 * 4 / 6, 100 * 4 / 6])
+    assert block(report, 'outcomes').series[0].values == [8, 4]
+    ok = block(report, 'n_calls').series[0]
+    assert ok.values.tolist() == [100 + i for i in range(12) if i % 3]
+
+
+def test_metrics_of_hamiltonians_are_means_over_frames() -> None:
+    schema = Schema((*RUN, *columns(
+        'metrics', **{'pred-gt__h_mae': 'f8', 'gt-calc__h_mae': 'f8'}),
+        *columns('scf', cycles_minao='i4', cycles_pred='i4')))
+    rows = [schema.complete({
+        'status': 1, 'pred-gt/h_mae': float(i), 'cycles_minao': 12,
+        'cycles_pred': 4 + i % 2}) for i in range(5)]
+    results: Any = SimpleNamespace(
+        path=Path('x.h5'), schema=schema, n_records=5, complete=True,
+        meta={'program': 'hameval'}, timeline={}, ensembles={}, stages={},
+        table=pandas.DataFrame(rows))
+    report = report_of(results)
+    table = block(report, 'metrics')
+    assert column(table, 'metric') == ['h_mae']
+    assert column(table, 'mean') == [2.0]
+    assert len(block(report, 'pred-gt_h_mae').series[0].values) == 5
+    assert block(report, 'scf_cycles').series[0].values == [12.0, 4.4]
+
+
+def test_a_study_shows_its_best_trial(tmp_path: Path) -> None:
+    value = Column('value', 'trials', 'f8', '1', 'objective, maximized')
+    schema = Schema((value, *columns(
+        'trials', state='S12', param_step='f8', param_kind='S8')))
+    rows = {i: {'state': 'failed' if i == 3 else 'complete',
+                'value': [0.2, 0.9, 0.5, 5.0][i], 'param_step': 0.1 * i,
+                'param_kind': 'a'} for i in range(4)}
+    report = report_of(load(other_kind(
+        tmp_path / 'x.h5', schema, rows, 'hpo')))
+    assert facts(report)['converged'] == '3'
+    assert column(block(report, 'trials'), 'trial') == [1, 2, 0, 3]
+    best = block(report, 'course').series[1]
+    assert best.values.tolist() == [0.2, 0.9, 0.9]
+    assert len(block(report, 'param_step').x) == 3
+
+
+def test_the_json_of_bench_is_a_report(tmp_path: Path) -> None:
+    path = tmp_path / 'bench.json'
+    path.write_text('{"rows": [{"way": "ours", "s": 1.5, "q": [1, 2]}, '
+                    '{"way": "ase", "s": 120}], "machine": {"cores": 2}}')
+    report = report_of_json(path)
+    assert column(block(report, 'rows'), 's') == [1.5, 120.0]
+    assert column(block(report, 'rows'), 'q') == ['1, 2', '']
+    assert 'machine.cores' in column(block(report, 'values'), 'name')
+    path.write_text('[1]')
+    with pytest.raises(InputError, match='an object'):
+        report_of_json(path)
+
+
+@pytest.mark.parametrize('program, words', [
+    ('conformers', ('--smiles', 'CCO', '--per-molecule', '1', '--output',
+                    'x.sdf')),
+    ('validate', ('--methods', 'mmff94s', '--dimers', 'benzene_pd',
+                  '--starts', 'reference', '-o', 'x.csv'))])
+def test_files_of_other_programs_have_sections_of_their_own(
+    program: str, words: tuple[str, ...], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = run(program, *words)
+    assert (tmp_path / 'x.h5').exists(), ended.output
+    names = {s.name for s in report_of(load(tmp_path / 'x.h5')).sections}
+    assert {'conformers': 'generation', 'validate': 'stacking'}[
+        program] in names

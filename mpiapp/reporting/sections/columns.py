@@ -18,7 +18,7 @@ TITLE = 'All columns'
 PROGRAMS: tuple[str, ...] = ()
 
 #: programs whose columns have sections of their own: table alone
-DRAWN = frozenset({'reopt', 'validate'})
+DRAWN = frozenset({'reopt', 'validate', 'hameval', 'tssearch', 'hpo'})
 #: figures of one page
 MOST_FIGURES = 24
 #: programs' shared columns, drawn elsewhere or without meaning as a curve

@@ -91,7 +91,7 @@ def speed_facts(subject: Subject) -> list[Fact]:
         Fact('time', clock(wall), 'last run, first pull to last result'),
         Fact('records/s', f'{n / max(wall, 1e-9):.3g}')]
     atom_steps = sum(r['atom_steps'] for r in ranks)
-    if atom_steps:
+    if atom_steps and subject.program == 'reopt':
         work = sum(r['work'] for r in ranks)
         items.append(Fact('per atom-step', f'{1e6 * work / atom_steps:.1f} '
                           'us', 'time of work, one rank'))
