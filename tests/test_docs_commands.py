@@ -119,12 +119,10 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 ROOT / 'data/dimers/moe_et_5.sdf', '--output-dir',
                 where / 'runs', '--output-prefix', 'et')
     assert ended.code == 0, ended.output
-    for name in ('demo', 'a', 'b', 'few'):
+    for name in ('demo', 'a', 'b'):
         shutil.copy(where / 'runs/et.h5', where / f'runs/{name}.h5')
         shutil.copytree(where / 'runs/et.journal',
                         where / f'runs/{name}.journal')
-    shutil.copy(ROOT / 'data/dimers/library_sample.sdf',
-                where / 'runs/few.sdf')
     return where
 
 
