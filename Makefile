@@ -7,6 +7,8 @@ SHELL := /bin/bash
         test-slurm docs clean-env
 
 MPI_SIZES ?= 1 2 4
+# Serial tests run side by side; the programs that they start have own ranks.
+WORKERS ?= 2
 # One rank holds one core: the numerical libraries start no threads of theirs.
 export OMP_NUM_THREADS ?= 1
 
@@ -40,7 +42,8 @@ test: lint test-serial test-mpi test-slurm
 # Chromium for the tests of the report's page, where root may install it.
 test-serial: env
 	@bash jobs/environment.sh browser || true
-	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 </dev/null
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 \
+	    -n $(WORKERS) --dist worksteal </dev/null
 
 test-fast: env
 	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' -x -q
