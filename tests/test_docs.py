@@ -53,7 +53,7 @@ def test_the_readme_has_commands() -> None:
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended = run('reopt', '--calculator', 'lj', '--sdf',
+    ended = run('reopt', '--calculator', 'lj', '--fmax', '0.5', '--sdf',
                 ROOT / 'data/dimers/moe_et_5.sdf', '--output-dir',
                 tmp_path / 'runs', '--output-prefix', 'et')
     assert ended.code == 0, ended.output

@@ -115,7 +115,7 @@ def execute(command: Command, where: Path) -> None:
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the files that slow commands would make."""
     where = folder(tmp_path_factory.mktemp('docs') / 'quick')
-    ended = run('reopt', '--calculator', 'lj', '--sdf',
+    ended = run('reopt', '--calculator', 'lj', '--fmax', '0.5', '--sdf',
                 ROOT / 'data/dimers/moe_et_5.sdf', '--output-dir',
                 where / 'runs', '--output-prefix', 'et')
     assert ended.code == 0, ended.output
