@@ -138,7 +138,7 @@ def fill(
         if not waiting:
             nothing = not (air.molecules or entering)
             if not nothing and not craft.budget.room(
-                    sum(air.edges), len(air.molecules), 1):
+                    sum(air.edges), len(air.edges), 1):
                 break
             tasks = take(1, nothing)
             waiting += [replace(begin(t, craft.optimizer), stage=FINE)
