@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,8 +236,7 @@ def prepare(options: Options) -> Prepared:
     asked = potential_options(options)
     if options.resume and options.backend == 'auto':
         # chosen for all the work, of which less may be left
-        stored = stored_settings(result).get('backend', 'auto')
-        asked = replace(asked, backend=stored)
+        asked = as_stored(asked, stored_settings(result))
     wanted = window(options, len(collection))
     costs = cost_model(options.calculator, options.max_steps,
                        options.optimizer)
@@ -256,6 +256,17 @@ def prepare(options: Options) -> Prepared:
         check_start(plan)
     return Prepared(plan, collection, chosen, table, on_device,
                     stage_runs(options, plan, guard_sample(collection)))
+
+
+def as_stored(
+    asked: PotentialOptions, stored: Mapping[str, Any],
+) -> PotentialOptions:
+    """Return the options with the back end that `auto` chose before."""
+    backend = stored.get('backend', 'auto')
+    if backend == 'auto' or asked.calculator != 'mace':
+        return replace(asked, backend=backend)
+    from mpiapp.potentials.mace.choosing import chosen_by_rule
+    return chosen_by_rule(asked, backend)
 
 
 def stages_of(options: Options) -> list[tuple[Stage, Options]]:
@@ -317,8 +328,7 @@ def stage_runs(
         asked = potential_options(changed)
         path = stages_folder(plan.result) / f'{stage.name}.h5'
         if options.resume and asked.backend == 'auto':
-            asked = replace(asked, backend=stored_settings(path).get(
-                'backend', 'auto'))
+            asked = as_stored(asked, stored_settings(path))
         chosen = obtain(asked, sample, share_of(
             stage) * costs.atom_steps(plan.n_atoms[plan.wanted]).sum())
         if changed.calculator != 'mace':
