@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 RESULTS_VERSION = 2
 
 
-def count_or_auto(value: str) -> str:
-    """Check a number of molecules, or auto."""
+def count_or_auto(value: str | int) -> str:
+    """Check a number of molecules, or auto; scripts give numbers."""
+    value = str(value)
     counts = value.isascii() and value.isdigit() and int(value) > 0
     return '' if counts or value == 'auto' else \
         'must be a number greater than 0, or auto'
@@ -402,7 +403,7 @@ def settings_of(
     settings = {name: getattr(options, name) for name in names}
     settings['batch'] = options.molecules or 1
     if on_device:
-        settings |= {'batch': options.batch, 'relax_on': 'device'}
+        settings |= {'batch': str(options.batch), 'relax_on': 'device'}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
     settings['two_stage_fmax'] = (
