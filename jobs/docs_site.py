@@ -25,8 +25,8 @@ SHIM = re.compile(r'<script[^>]*unpkg[.]com[^>]*></script>')
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ('Start', ('index.md', 'install.md', 'tutorial.md', 'notebook.md')),
     ('Programs', (
-        'reopt.md', 'refine.md', 'ensembles.md', 'descriptors.md',
-        'conformers.md', 'validate.md', 'hameval.md', 'tssearch.md',
+        'reopt.md', 'device.md', 'refine.md', 'ensembles.md',
+        'descriptors.md', 'conformers.md', 'validate.md', 'hameval.md', 'tssearch.md',
         'hpo.md', 'report.md')),
     ('Running', ('clusters.md', 'reliability.md')),
     ('Reference', ('options.md', 'file_format.md', 'architecture.md',
