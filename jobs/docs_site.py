@@ -26,8 +26,8 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ('Start', ('index.md', 'install.md', 'tutorial.md', 'notebook.md')),
     ('Programs', (
         'reopt.md', 'device.md', 'refine.md', 'ensembles.md',
-        'descriptors.md', 'conformers.md', 'validate.md', 'hameval.md', 'tssearch.md',
-        'hpo.md', 'report.md')),
+        'descriptors.md', 'conformers.md', 'validate.md', 'hameval.md',
+        'tssearch.md', 'hpo.md', 'report.md')),
     ('Running', ('clusters.md', 'reliability.md')),
     ('Reference', ('options.md', 'file_format.md', 'architecture.md',
                    'add_a_potential.md')),
