@@ -27,6 +27,8 @@ from mpiapp.saddle.judge import Look, broken, look, min_distance
 TRACKED = 8
 #: softest curvature, eV/A^2, of a Newton step
 SOFT = 0.05
+#: factors of the length of Newton steps
+GROW, SHRINK = 1.5, 0.5
 #: halvings of a move that brings atoms too near
 HALVINGS = 5
 #: escapes at most
@@ -50,13 +52,15 @@ class Walk:
     same: int = 0
     last: int | None = None
     mode: Floats | None = None
+    trust: float = np.inf
+    force: float | None = None
     moves: deque[float] = field(default_factory=deque)
     counts: deque[int] = field(default_factory=deque)
 
     def restart(self, dt: float) -> None:
         """Forget everything but the place, after an escape."""
         self.dt, self.best, self.same, self.last = dt, None, 0, None
-        self.mode = None
+        self.mode = self.force = None
         self.moves.clear()
         self.counts.clear()
 
@@ -108,8 +112,10 @@ def search(
             n_escape += 1
             walk.restart(p['dt'])
         elif finish and one_negative(here):
-            moved = here.positions + capped(newton(here), p['max_atom_disp'])
+            moved = here.positions + capped(
+                newton(here), trusted(walk, here.fmax, p['max_atom_disp']))
         else:
+            walk.force = None
             moved = here.positions + ascent(here, walk, settings)
         walk.moves.append(float(np.linalg.norm(
             moved - here.positions, axis=1).mean()))
@@ -182,6 +188,18 @@ def newton(here: Look) -> Floats:
     signs = np.where(np.arange(len(values)) == 0, -1.0, 1.0)
     parts = vectors.T @ here.point.forces.ravel()
     return np.asarray(vectors @ (signs * parts / sizes)).reshape(-1, 3)
+
+
+def trusted(walk: Walk, fmax: float, most: float) -> float:
+    """Return how far a Newton step may go, A; it halves where the step
+    before has not made the forces smaller."""
+    if walk.force is None:
+        walk.trust = most
+    else:
+        walk.trust = min(most, walk.trust * (
+            GROW if fmax < walk.force else SHRINK))
+    walk.force = fmax
+    return walk.trust
 
 
 def capped(move: Floats, most: float) -> Floats:

@@ -21,6 +21,8 @@ from mpiapp.saddle.judge import Look
 
 #: move off the saddle: the atom that moves most, A
 SHIFT = 0.1
+#: steps down at first, their length and the least one, A
+STRIDES, STRIDE, LEAST_STRIDE = 40, 0.05, 0.01
 #: largest force of an end, eV/A, and steps to it
 FMAX, STEPS = 0.03, 500
 #: ends of surfaces without bonds are the same within this distance, A
@@ -62,6 +64,10 @@ def ends_of(sample: Sample, surface: Surface, here: Look,
 def downhill(sample: Sample, surface: Surface, start: Floats,
              stopping: Stopping) -> Relaxed | None:
     """Return the minimum below a geometry; None if it is not reached."""
+    try:
+        start = descent(surface, start, stopping)
+    except SurfaceError:
+        return None
     tasks = [Task(0, sample.numbers, start, sample.charge, sample.unpaired)]
 
     def take(n: int) -> Sequence[Task]:
@@ -84,6 +90,32 @@ def downhill(sample: Sample, surface: Surface, start: Floats,
     if stopping() or not isinstance(end, Relaxed):
         raise Stopped
     return end if end.outcome in (CONVERGED, STEP_LIMIT) else None
+
+
+def descent(surface: Surface, start: Floats, stopping: Stopping) -> Floats:
+    """Return where short steps along mass-weighted forces lead.
+
+    Near the saddle an optimiser would take long ones, into another valley.
+    The step is halved where the energy rises, and ends below 0.01 A.
+    """
+    here, length = start, STRIDE
+    point = surface.point(here)
+    for _ in range(STRIDES):
+        if stopping():
+            raise Stopped
+        way = point.forces / surface.masses[:, None]
+        longest = float(np.linalg.norm(way, axis=1).max())
+        if longest < 1e-6:
+            break
+        there = here + way * (length / longest)
+        found = surface.point(there)
+        if found.energy > point.energy:
+            length *= 0.5
+            if length < LEAST_STRIDE:
+                break
+            continue
+        here, point = there, found
+    return here
 
 
 def alike(sample: Sample, surface: Surface, end: Floats,
