@@ -85,7 +85,8 @@ class Searcher:
                            stopping)
         if isinstance(answer, SearchResult):
             return answer
-        return SearchResult(*answer, positions=sample.start,
+        reason, message = answer
+        return SearchResult(reason, message, positions=sample.start,
                             seconds=time.perf_counter() - began)
 
     def close(self) -> None:
@@ -205,10 +206,11 @@ def serve(reader: int, writer: int) -> None:
                 surfaces = Surfaces(rest[0])
                 answer: Any = surfaces.about
             elif kind == 'warm':
-                answer = warm_up(rest[0])
+                warm_up(rest[0])
+                answer = None
             else:
                 assert surfaces is not None
-                answer = searched(surfaces, *rest, never)
+                answer = searched(surfaces, rest[0], rest[1], never)
         except InputError as error:
             answer = error
         except Exception as error:
