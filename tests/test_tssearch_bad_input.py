@@ -259,3 +259,22 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, '-c', code], timeout=60,
                           stdout=subprocess.DEVNULL)
     assert done.returncode == 0
+
+
+def test_commands_of_the_docs_have_options_that_exist() -> None:
+    import re
+    import shlex
+    text = (ROOT / 'docs/tssearch.md').read_text().replace('\\\n', ' ')
+    lines = re.findall(r'python -m mpiapp\.tssearch (--data[^\n]*)', text)
+    assert len(lines) == 2
+    for line in lines:
+        settled(*shlex.split(line))
+    described = set(re.findall(r'`(--[a-z][a-z-]+)', text))
+    known = set(re.findall(r'--[a-z-]+', run('tssearch', '--help').output))
+    assert not described - known
+
+
+def test_every_reason_is_in_the_docs() -> None:
+    from mpiapp.saddle.base import REASONS
+    text = (ROOT / 'docs/tssearch.md').read_text()
+    assert not [word for word in REASONS if f'`{word}`' not in text]
