@@ -1,7 +1,8 @@
 """Known saddle points: what each method finds with each calculator.
 
     python -m mpiapp.benchmarks.saddles [--methods sella ...]
-        [--calculators gfn2 sparrow:DFTB0 ...] [--sets small baker] [--json F]
+        [--calculators gfn2 sparrow:DFTB0 ...] [--sets small baker]
+        [--ranks N] [--json FILE]
 
 A case starts from a known or guessed transition state with noise of 0.05 A a
 coordinate.  Found: one negative mode, fmax < 0.03 eV/A, a sane geometry.
@@ -11,9 +12,12 @@ finite differences apart) and Hessians, which no load of a machine changes.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +26,7 @@ import numpy as np
 
 from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
-from mpiapp.potentials.base import PotentialOptions
-from mpiapp.saddle.base import METHODS, Sample, SearchSettings
-from mpiapp.workers.saddle_process import Searcher
-from mpiapp.workers.saddle_samples import SampleChoice, load_samples
-from mpiapp.workers.saddle_search import SurfaceChoice
+from mpiapp.saddle.base import METHODS
 
 SETS = {'small': 'saddles/small_reactions.extxyz', 'baker': 'saddles/baker'}
 CALCULATORS = ('gfn2', 'sparrow:DFTB0', 'sparrow:PM6')
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         choices=list(SETS), metavar='NAME')
     parser.add_argument('--most', type=int, default=None, metavar='N',
                         help='cases of a set at most')
+    parser.add_argument('--ranks', type=int, default=1, metavar='N')
     parser.add_argument('--json', default='', metavar='FILE')
     options = parser.parse_args(argv)
     os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -94,39 +95,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Case]:
-    """Yield the cases, one search each."""
+    """Yield the cases, one campaign of `tssearch` after the other."""
     for calculator in options.calculators:
-        searcher = Searcher(SurfaceChoice(potential_of(calculator)))
         for name in options.sets:
-            choice = SampleChoice(START, max_samples=options.most)
-            samples = load_samples([data_file(SETS[name])], choice).samples
             for method in options.methods:
-                for sample in samples:
-                    yield one(searcher, name, calculator, method, sample)
-        searcher.close()
+                with tempfile.TemporaryDirectory() as folder:
+                    out = Path(folder) / 'x.h5'
+                    campaign(options, calculator, name, method, out)
+                    yield from cases_of(out, calculator, name, method)
 
 
-def potential_of(text: str) -> PotentialOptions:
-    """Return the options of a name such as gfn2, sparrow:PM6, mace."""
-    name, _, functional = text.partition(':')
-    mace = name == 'mace'
-    from mpiapp.potentials import obtain
-    return obtain(PotentialOptions(
-        name, 'student' if mace else None,
-        backend='reference' if mace else 'auto',
-        functional=functional or None))
+def campaign(options: argparse.Namespace, calculator: str, name: str,
+             method: str, out: Path) -> None:
+    """Run `tssearch`; raises InputError where it can't be run."""
+    kind, _, functional = calculator.partition(':')
+    words = [sys.executable, '-m', 'mpiapp.tssearch', '--data',
+             str(data_file(SETS[name])), '--calculator', kind, '--method',
+             method, '--start-from', START, '--n-steps', '1000', '--irc',
+             '--sample-timeout', str(TIMEOUT), '--max-failed', '1000',
+             '--log-level', 'error', '--output', str(out)]
+    if functional:
+        words += ['--functional', functional]
+    if options.most is not None:
+        words += ['--max-samples', str(options.most)]
+    if options.ranks > 1:
+        words = ['mpirun', '-n', str(options.ranks), *words]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise InputError(f'{calculator} {method}: {done.stderr[-500:]}')
 
 
-def one(searcher: Searcher, data: str, calculator: str, method: str,
-        sample: Sample) -> Case:
-    """Search one case."""
-    settings = SearchSettings(
-        method, timeout=TIMEOUT, max_steps=300 if method == 'sella' else 1000,
-        ends=sample.product is not None)
-    found = searcher.search(sample, settings)
-    return Case(data, calculator, method, sample.name, found.reason,
-                found.n_neg, found.steps, found.n_calls, found.n_hess,
-                found.n_displaced, found.energy, found.ends)
+def cases_of(out: Path, calculator: str, name: str, method: str
+             ) -> Iterator[Case]:
+    """Yield the rows of a campaign."""
+    with open(out.with_suffix('.csv'), newline='') as file:
+        for row in csv.DictReader(file):
+            yield Case(
+                name, calculator, method, row['name'], row['reason'],
+                int(row['n_neg']), int(row['steps']), int(row['n_calls']),
+                int(row['n_hess']), int(row['n_displaced']),
+                float(row['energy']), row['ends'])
 
 
 def totals(cases: Sequence[Case]) -> list[str]:
