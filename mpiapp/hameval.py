@@ -239,7 +239,9 @@ def finish(
     options: RunOptions, prepared: Prepared, outcome: Outcome,
 ) -> int:
     """Write the JSON, print the closing table; returns the exit code."""
-    from mpiapp.reporting.hamiltonians import metric_lines, speed_line
+    from mpiapp.reporting.hamiltonians import (
+        duplicate_lines, metric_lines, speed_line
+    )
     from mpiapp.reporting.terminal import status_lines, timing_lines
     from mpiapp.store.reader import load
     path = prepared.plan.result
@@ -249,6 +251,7 @@ def finish(
     n_done = int(sum(r['records'] for r in outcome.ranks))
     lines = ['', *status_lines(table['status'].to_numpy(),
                                table['reason'].tolist()),
+             *duplicate_lines(table),
              *metric_lines(campaign.summary['overall']), '',
              speed_line(n_done, outcome.wall, len(outcome.ranks)),
              *timing_lines(outcome.wall, outcome.ranks),

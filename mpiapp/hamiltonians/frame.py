@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     'xc': ('xc', 'functional'),
     'basis': ('basis',),
     'charge': ('charge',),
+    'index': ('idx', 'id'),
 }
 UNITS = {'bohr': 'bohr', 'au': 'bohr', 'a.u.': 'bohr',
          'angstrom': 'angstrom', 'ang': 'angstrom', 'a': 'angstrom'}
@@ -66,7 +67,7 @@ class Frame:
     charge: int = 0
     xc: str = ''
     basis: str = ''
-    notes: tuple[str, ...] = field(default=())
+    index: int = -1
 
     @property
     def nao(self) -> int:
@@ -91,7 +92,7 @@ def frame_from(
 
     Raises:
         Rejection: missing_key, wrong_shape, not_finite, not_symmetric,
-            atoms_overlap.
+            wrong_partner.
     """
     predicted = prediction or {}
     numbers = whole(name, needed(reference, 'numbers')).ravel()
@@ -112,6 +113,7 @@ def frame_from(
             raise Rejection('missing_key', 'the prediction has no '
                             'pred_hamiltonian')
     check_same_molecule(numbers, positions, predicted)
+    check_same_index(reference, predicted)
     forces = found(reference, 'forces')
     main = matrices.pop('reference')
     assert main is not None
@@ -121,7 +123,8 @@ def frame_from(
         None if forces is None else shaped('forces', forces, (n, 3)),
         unit_of(word(reference, 'length_unit')), word(reference, 'order'),
         flag(reference, 'delta'), int(scalar(reference, 'charge', 0.0)),
-        word(reference, 'xc'), word(reference, 'basis'))
+        word(reference, 'xc'), word(reference, 'basis'),
+        int(scalar(reference, 'index', -1.0)))
 
 
 def found(mapping: Mapping[str, Any], key: str) -> Any:
@@ -207,19 +210,37 @@ def check_same_molecule(
     numbers: NDArray[np.int32], positions: Floats,
     prediction: Mapping[str, Any],
 ) -> None:
-    """Refuse a prediction that says it is of another molecule or frame."""
+    """Refuse a prediction that says it is of another molecule or frame.
+
+    Raises:
+        Rejection: wrong_partner.
+    """
     other = found(prediction, 'numbers')
     if other is not None and not np.array_equal(
             numeric('atoms', other).ravel(), numbers):
-        raise Rejection('wrong_shape', 'prediction and reference have '
+        raise Rejection('wrong_partner', 'prediction and reference have '
                         'different atoms')
     where = found(prediction, 'positions')
     if where is not None:
         moved = np.abs(shaped('positions', where, positions.shape)
                        - positions).max()
         if moved > 1e-3:
-            raise Rejection('wrong_shape', 'prediction and reference have '
+            raise Rejection('wrong_partner', 'prediction and reference have '
                             f'different geometries (by {moved:.2g})')
+
+
+def check_same_index(
+    reference: Mapping[str, Any], prediction: Mapping[str, Any],
+) -> None:
+    """Refuse a prediction with another number in the data set.
+
+    Raises:
+        Rejection: wrong_partner.
+    """
+    one, other = scalar(reference, 'index'), scalar(prediction, 'index')
+    if one != other and one == one and other == other:
+        raise Rejection('wrong_partner', f'the reference is of idx {one:g}, '
+                        f'the prediction of {other:g}')
 
 
 def scalar(

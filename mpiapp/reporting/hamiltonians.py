@@ -15,6 +15,8 @@ SHOWN = (
     ('subspace_loss', 1.0, 'pairs'),
     ('dipole_vec_error', 1.0, 'D'),
 )
+#: lines about duplicates at most
+MOST_WARNINGS = 5
 PAIRS = ('pred-gt', 'pred-calc', 'gt-calc', 'init-calc')
 
 
@@ -54,6 +56,24 @@ def speed_line(n: int, wall: float, n_ranks: int) -> str:
     """Return the throughput of this run."""
     return (f'frames/hour   {3600 * n / max(wall, 1e-9):.1f} on {n_ranks} '
             f'rank(s), {n} frame(s) in {wall:.1f} s')
+
+
+def duplicate_lines(table: Any) -> list[str]:
+    """Tell of frames that carry the number of another one."""
+    seen: dict[tuple[int, int, str], str] = {}
+    lines = []
+    for number, index, molecule, name in zip(
+            table['file_number'], table['index'], table['molecule'],
+            table['name'], strict=True):
+        key = (int(number), int(index), molecule)
+        if index >= 0 and key in seen:
+            lines.append(f'warning: {name} has the idx {index} of '
+                         f'{seen[key]}: counted twice')
+        seen.setdefault(key, name)
+    if len(lines) > MOST_WARNINGS:
+        n = len(lines) - MOST_WARNINGS
+        lines[MOST_WARNINGS:] = [f'warning: ... and {n} more']
+    return lines
 
 
 def check_lines(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -170,6 +170,7 @@ class FrameWork:
         began = time.perf_counter()
         row.update(
             molecule=formula_of(frame.numbers), charge=frame.charge,
+            index=frame.index,
             n_atoms=len(frame.numbers), nao=frame.nao,
             numbers=frame.numbers, positions=frame.positions,
             e_data=frame.energy)

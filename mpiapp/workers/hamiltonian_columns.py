@@ -40,6 +40,8 @@ WHERE = (
            'number of the frame in its input, from 0'),
     Column('name', 'records', 'S96', '',
            'stem of the two files, or name of the record'),
+    Column('index', 'records', 'i8', '1',
+           'number that the file gives the frame (idx); -1: none'),
     Column('molecule', 'records', 'S48', '', 'formula'),
     Column('charge', 'records', 'i4', 'e', 'total charge', default=0),
     Column('n_atoms', 'records', 'i4', '1', 'atoms', default=0),
