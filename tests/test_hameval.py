@@ -185,6 +185,7 @@ def test_a_time_limit_is_exit_4(pairs: Path, tmp_path: Path) -> None:
 
 
 @needs_mpirun
+@pytest.mark.timeout(300)
 def test_broken_pairs_are_rows_and_exit_3(
     pairs: Path, tmp_path: Path,
 ) -> None:
@@ -199,7 +200,8 @@ def test_broken_pairs_are_rows_and_exit_3(
     (folder / 'gt_batch0_mol0.pt').unlink()
     torn = folder / 'pred_batch0_mol1.pt'
     torn.write_bytes(torn.read_bytes()[:300])
-    ended = call('run', *words(folder, tmp_path / 'x.h5'), n=4)
+    ended = call('run', *words(folder, tmp_path / 'x.h5', '--no-forces'),
+                 n=3)
     assert ended.code == 3, ended.output
     table = load(tmp_path / 'x.h5').table
     assert table['reason'].tolist() == [
@@ -209,9 +211,6 @@ def test_broken_pairs_are_rows_and_exit_3(
         (tmp_path / 'set_evaluation_results.json').read_text())
     assert made['error_count'] == 2
     assert made['energy_diff (pred-gt)'] > 0
-    ended = call('run', *words(folder, tmp_path / 'x.h5', '--resume',
-                               '--max-failed', 2))
-    assert ended.code == 0, ended.output
 
 
 def test_duplicates_are_told(pairs: Path, tmp_path: Path) -> None:
