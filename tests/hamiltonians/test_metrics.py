@@ -4,9 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpiapp.hamiltonians.algebra import (
-    basis_from, mulliken, orbitals_of
-)
+from mpiapp.hamiltonians.algebra import basis_from, mulliken, orbitals_of
 from mpiapp.hamiltonians.metrics import (
     METRICS, State, blocks, compare, of_forces, of_orbitals
 )

@@ -14,8 +14,7 @@ from mpiapp.potentials.kohn_sham import (
 from mpiapp.records import Finished, Row, Status, Suspended
 from mpiapp.workers.hamiltonian import HamiltonianWorker
 from tests.workers.hamiltonian_frames import (
-    AMMONIA, CHEAP, SVP, WATER, Given, OneByOne, done, evaluation, frame,
-    pair
+    AMMONIA, CHEAP, SVP, WATER, Given, OneByOne, done, evaluation, frame, pair
 )
 
 #: exact in floating point but for rounding
