@@ -192,9 +192,15 @@ def settings_of(evaluation: Evaluation) -> dict[str, Any]:
 
 def completed(prepared: Prepared) -> Plan:
     """Add what cannot be broadcast: blank rows, the summary at the end."""
+    from mpiapp.records import Status
     from mpiapp.workers.hamiltonian_summary import add_summary
-    return replace(prepared.plan, blank=prepared.inputs.known,
-                   extend=add_summary)
+    inputs, wanted = prepared.inputs, prepared.plan.wanted
+
+    def blank(row: int) -> dict[str, Any]:
+        known = inputs.known(row)
+        return known if wanted[row] else known | {
+            'status': int(Status.SKIPPED), 'reason': 'size_limit'}
+    return replace(prepared.plan, blank=blank, extend=add_summary)
 
 
 def worker_of(options: RunOptions, prepared: Prepared) -> HamiltonianWorker:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -301,24 +302,24 @@ def test_a_rescued_scf_is_told() -> None:
 def test_an_energy_that_no_molecule_has_is_computed_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    made = frame()
     asked = []
     true = Field.solve
 
     def wild(self: Any, *args: Any, **kwargs: Any) -> Any:
         asked.append(1)
-        made = true(self, *args, **kwargs)
-        return replace(made, energy=5e4) if len(asked) < wild_calls else made
-    wild_calls = 99
+        solution = true(self, *args, **kwargs)
+        return replace(solution, energy=5e4) if len(asked) < n_wild \
+            else solution
+    n_wild = 99
     monkeypatch.setattr(Field, 'solve', wild)
-    row, = done(frame)  # made anew for each try
-    assert (row['status'], row['reason']) == (
-        int(Status.FAILED), 'energy_overflow')
-    n_tries = len(asked)
+    row, = done(made)
+    assert (row['status'], row['reason'], len(asked)) == (
+        int(Status.FAILED), 'energy_overflow', 2)
     asked.clear()
-    wild_calls = 3  # wild while the frame is made, and the first time
-    row, = done(frame)
-    assert n_tries == 4 and row['status'] == 1
-    assert 'twice' in row['message']
+    n_wild = 2
+    row, = done(made)
+    assert row['status'] == 1 and 'twice' in row['message']
 
 
 def test_a_closed_gap_is_flagged() -> None:
@@ -350,3 +351,20 @@ def test_shells_of_general_contractions_are_counted() -> None:
     molecule = checked_molecule(*WATER, 'cc-pvdz', 0, 1000)
     shells = shells_of(molecule)
     assert sum(2 * ang + 1 for _, ang in shells) == molecule.nao == 24
+
+
+def test_the_cache_goes_by_geometry_and_settings(tmp_path: Path) -> None:
+    def cached(made: Any, **changes: Any) -> int:
+        settings = evaluation(changes.pop('field', CHEAP), forces=False,
+                              restarts=(), cache=str(tmp_path), **changes)
+        row, = done(made, settings=settings)
+        assert row['status'] == 1
+        return int(row['cached'])
+    assert cached(frame()) == 0 and cached(frame()) == 1
+    assert cached(frame(), new_calc=True) == 0
+    assert cached(frame(), field=replace(CHEAP, grid_level=2)) == 0
+    assert cached(frame(AMMONIA)) == 0
+    assert len(list(tmp_path.iterdir())) == 3
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    assert cached(frame()) == 0 and cached(frame()) == 1
