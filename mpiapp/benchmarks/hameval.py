@@ -43,6 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mixed', type=int, nargs=3, default=[8, 3, 1],
                         metavar=('ETHANOL', 'URACIL', 'ASPIRIN'),
                         help='frames of `order`')
+    parser.add_argument('--real', action='store_true',
+                        help='`order`: run on --ranks ranks as well')
     parser.add_argument('--basis', default='def2-svp')
     parser.add_argument('--grid-level', type=int, default=3)
     parser.add_argument('--no-forces', action='store_true')
@@ -116,8 +118,14 @@ def order(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     print(f'{len(costs)} frames of {sorted(set(n_atoms.tolist()))} atoms: '
           + ', '.join(f'{k} atoms {np.median(costs[n_atoms == k]):.1f} s'
                       for k in sorted(set(n_atoms.tolist()))))
-    return {'seconds': costs.tolist(), 'n_atoms': n_atoms.tolist(),
-            'makespan': table}
+    found = {'seconds': costs.tolist(), 'n_atoms': n_atoms.tolist(),
+             'makespan': table}
+    if options.real:
+        made = evaluated(options, pairs, options.ranks, work / 'real.h5')
+        print(f'{options.ranks} ranks really took {made["wall_s"]:.1f} s, '
+              f'idle at the end {max(made["idle_s"]):.1f} s')
+        found['real'] = made
+    return found
 
 
 def makespans(
