@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
           'bonding', 'measures'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
-         'chemistry'}
+         'chemistry', 'hamiltonians'}
 OUTPUT = {'store', 'reporting'}
 WORK = {'engine', 'workers', 'benchmarks'}
 
@@ -38,6 +38,11 @@ ALLOWED: dict[str, set[str]] = {
        for unit in ('program', 'refinement')},
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
+    'evaluation': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                   | WORK),
+    'frame_actions': (GROUND | STEPS
+                      | {'parallel', 'program', 'evaluation'} | OUTPUT
+                      | WORK),
     'saddle_data': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                     | WORK),
     'relaxation': (GROUND | STEPS

@@ -155,6 +155,12 @@ class Campaign:
             return read_tables(file[self.root or '/'])
 
     @cached_property
+    def summary(self) -> dict[str, pandas.DataFrame]:
+        """The tables of `/summary` by name; {} where there are none."""
+        with reading(self.path) as file:
+            return read_tables(file[self.root or '/'], 'summary')
+
+    @cached_property
     def ensemble_settings(self) -> dict[str, Any]:
         """What the ensembles were made with; {} where there are none."""
         with reading(self.path) as file:
