@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
           'bonding', 'measures'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
-         'chemistry'}
+         'chemistry', 'tuning'}
 OUTPUT = {'store', 'reporting'}
 WORK = {'engine', 'workers', 'benchmarks'}
 
