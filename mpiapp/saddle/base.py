@@ -90,8 +90,11 @@ class SearchSettings:
     method's default.  `timeout` [s] bounds one sample, hangs in native code
     included, where a helper process does the work.  `count` is one of
     `COUNTS`.  `min_distance` [A] tells collapsed atoms and is not tuned.
-    `cartesian_mode`: v is a mass-weighted eigenvector applied to Cartesian
-    forces, as the original has it.
+    `early_stop` ends `gad` and `multimode` where nothing changes any more.
+    `finish`: steps of Newton's method once there is one negative mode
+    (None: those of `multimode` alone).  `original_mode`: v is a
+    mass-weighted eigenvector applied to Cartesian forces, as the original
+    had it.  `ends`: look at what lies downhill of a saddle.
     """
 
     method: str = 'multimode'
@@ -103,7 +106,8 @@ class SearchSettings:
     count: str = 'proj_tol'
     min_distance: float = 0.5
     early_stop: bool = True
-    cartesian_mode: bool = False
+    finish: bool | None = None
+    original_mode: bool = False
     ends: bool = False
 
 
@@ -182,10 +186,8 @@ class Stopped(Exception):
 class Surface(Protocol):
     """The potential energy surface of one molecule, which counts calls.
 
-    `n_calls`, `n_hess`, `n_displaced` as in `SearchResult`.  `masses` [n]
-    amu.  `n_rigid` is None for a molecule in free space, whose rigid modes
-    are found from the geometry, or the number of coordinates that a toy
-    surface leaves out.  `bonded`: whether atoms have bonds that may break.
+    `n_calls`, `n_hess`, `n_displaced` as in `SearchResult`; a search sets
+    them to 0 at its start.  `masses` [n] amu.
     """
 
     numbers: NDArray[np.int32]
@@ -204,7 +206,8 @@ class Surface(Protocol):
 
     @property
     def flat(self) -> NDArray[np.bool_] | None:
-        """Coordinates [3n] that a toy leaves free; None: a molecule."""
+        """Coordinates [3n] that a toy moves in; None: a molecule in space,
+        whose rigid motions are found from its geometry."""
 
     def point(self, positions: Floats) -> Point:
         """Return energy and forces; raises SurfaceError."""

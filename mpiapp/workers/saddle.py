@@ -1,0 +1,78 @@
+"""The worker of `tssearch`: one sample at a time, one row each.
+
+A row is the same on whatever rank it is made.  A sample that is running when
+the job stops is searched from its start again on resume.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpiapp.records import Finished, Floats, Row, Stream, Suspended
+from mpiapp.saddle.base import (
+    Sample, SearchResult, SearchSettings, Stopped
+)
+from mpiapp.workers.saddle_process import Searcher
+
+
+class SaddleWorker:
+    """Call it with the stream of this rank."""
+
+    def __init__(self, searcher: Searcher, samples: Sequence[Sample],
+                 settings: SearchSettings) -> None:
+        self.searcher = searcher
+        self.samples = samples
+        self.settings = settings
+
+    def __call__(self, stream: Stream) -> Iterator[Finished | Suspended]:
+        """Yield a `Finished` for each sample, `Suspended` at a stop."""
+        try:
+            while items := stream.take(1):
+                row = items[0].row
+                try:
+                    yield self.row_of(row, stream)
+                except Stopped:
+                    yield Suspended(row, b'')
+        finally:
+            self.searcher.close()
+
+    def row_of(self, row: int, stream: Stream) -> Finished:
+        """Search one sample; raises Stopped."""
+        sample = self.samples[row]
+        found = self.searcher.search(sample, self.settings, stream.stopping)
+        return Finished(
+            row, {**known_values(sample), **values_of(sample, found)},
+            sample.n_atoms * (found.n_calls + found.n_displaced),
+            found.seconds)
+
+
+def known_values(sample: Sample) -> Row:
+    """Return what is known of a sample before any work."""
+    n = sample.n_atoms
+    return {
+        'sample': sample.number, 'draw': sample.draw,
+        'name': sample.name[:64], 'n_atoms': n, 'charge': sample.charge,
+        'unpaired': sample.unpaired, 'start_from': sample.start_from,
+        'noise': sample.noise, 'noise_rms': float(np.sqrt(3) * sample.noise),
+        'has_ts': int(sample.ts is not None), 'numbers': sample.numbers,
+        'x_start': filled(sample.start, n),
+        'x_reference': filled(sample.ts, n), 'x_final': filled(None, n)}
+
+
+def filled(positions: Floats | None, n_atoms: int) -> Floats:
+    """Return positions [n_atoms, 3], NaN where there are none."""
+    if positions is None or len(positions) != n_atoms:
+        return np.full((n_atoms, 3), np.nan)
+    return positions
+
+
+def values_of(sample: Sample, found: SearchResult) -> dict[str, Any]:
+    """Return what a search has found, as columns."""
+    names = ('steps', 'n_calls', 'n_hess', 'n_displaced', 'n_escape', 'n_neg',
+             'lambda0', 'lambda1', 'fmax', 'energy', 'rmsd_to_reference',
+             'same_connectivity', 'ends', 'seconds', 'reason')
+    return {name: getattr(found, name) for name in names} | {
+        'status': int(found.status), 'message': found.message[:160],
+        'x_final': filled(found.positions, sample.n_atoms)}
