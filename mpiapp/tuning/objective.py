@@ -52,8 +52,11 @@ class Objective:
 
 
 def bounded_cost(outcome: Outcome, scale: Scale) -> float:
-    """Return the calls of a sample, the cap for more and for failures."""
-    return min(outcome.cost, scale.cost_cap) if outcome.usable \
+    """Return the calls of a success, the cap for more and for failures.
+
+    A failure that ends early would be rewarded otherwise.
+    """
+    return min(outcome.cost, scale.cost_cap) if outcome.success \
         else scale.cost_cap
 
 

@@ -59,7 +59,8 @@ class Book:
     """Optuna's study behind ask and tell (an `Advisor`).
 
     `sampler(ordinal)` makes the sampler of a trial; `fixed` maps ordinals
-    to the settings and source of trials that are given.
+    to the settings and source of trials that are given.  `rows` are the
+    finished trials; `ended` is told of each.
     """
 
     study: Any
@@ -68,6 +69,8 @@ class Book:
     sampler: Callable[[int], Any]
     fixed: dict[int, tuple[Mapping[str, Any], str]]
     begun: dict[int, Begun] = field(default_factory=dict)
+    rows: dict[int, Row] = field(default_factory=dict)
+    ended: Callable[[Row], None] = lambda row: None
     clock: Callable[[], float] = time.monotonic
     _saved: dict[int, set[int]] = field(default_factory=dict)
     _last: dict[int, float] = field(default_factory=dict)
@@ -115,11 +118,12 @@ class Book:
         from optuna.trial import TrialState
         self.save(trial, at_once=True)
         judged = trial.first(verdict.n_judged)
+        told = summary(judged, self.rules.scale)
         trial.handle.set_user_attr('end', {
             'state': verdict.state.value, 'n_judged': verdict.n_judged,
             'note': verdict.note,
             'at_rungs': {str(k): v for k, v in trial.at_rungs.items()},
-            'summary': summary(judged, self.rules.scale)})
+            'summary': told})
         if verdict.state is State.COMPLETE:
             self.study.tell(trial.handle, list(verdict.values))
         else:
@@ -128,6 +132,12 @@ class Book:
                 State.FAILED: TrialState.FAIL}[verdict.state])
         self._saved.pop(trial.ordinal, None)
         self._last.pop(trial.ordinal, None)
+        row = Row(
+            trial.ordinal, trial.handle.number, trial.attempt, trial.source,
+            verdict.state, dict(trial.params), verdict.values,
+            dict(trial.at_rungs), tuple(judged), verdict.note, told)
+        self.rows[row.ordinal] = row
+        self.ended(row)
 
 
 def quiet() -> None:
@@ -309,4 +319,14 @@ def front(rows: Sequence[Row], directions: Sequence[str]) -> list[Row]:
     def beaten(p: tuple[float, ...]) -> bool:
         return any(q != p and all(a <= b for a, b in zip(q, p, strict=True))
                    for q in points)
-    return [r for r, p in zip(able, points, strict=True) if not beaten(p)]
+    kept = [(p, r) for r, p in zip(able, points, strict=True)
+            if not beaten(p)]
+    return [r for _, r in sorted(kept, key=lambda x: (x[0], x[1].ordinal))]
+
+
+def best_rows(rows: Sequence[Row], directions: Sequence[str]) -> list[Row]:
+    """Return the best trial, or the front from the best first value on."""
+    if len(directions) > 1:
+        return front(rows, directions)
+    found = best_row(rows, directions[0] == 'maximize')
+    return [] if found is None else [found]
