@@ -11,8 +11,9 @@ modes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def one_negative(here: Look) -> bool:
     return here.n_neg == 1 and here.plain.n_neg('projected') == 1
 
 
-def adapt(walk: Walk, n_neg: int, p: dict[str, float]) -> None:
+def adapt(walk: Walk, n_neg: int, p: Mapping[str, Any]) -> None:
     """Change the time step as the number of negative modes went."""
     if walk.best is None or n_neg < walk.best:
         walk.best, walk.same = n_neg, 0
@@ -208,7 +209,7 @@ def capped(move: Floats, most: float) -> Floats:
     return move * (most / longest) if longest > most else move
 
 
-def needs_escape(walk: Walk, p: dict[str, float]) -> bool:
+def needs_escape(walk: Walk, p: Mapping[str, Any]) -> bool:
     """Tell whether a search has come to rest at a saddle of higher order."""
     if len(walk.moves) < p['escape_window'] or walk.counts[-1] <= 1:
         return False
@@ -216,7 +217,7 @@ def needs_escape(walk: Walk, p: dict[str, float]) -> bool:
             and float(np.std(walk.counts)) <= p['escape_neg_vib_std'])
 
 
-def escape(surface: Surface, here: Look, p: dict[str, float]) -> Floats:
+def escape(surface: Surface, here: Look, p: Mapping[str, Any]) -> Floats:
     """Return a geometry off a saddle of higher order.
 
     Along the second lowest mode, to the side that is lower in energy; the

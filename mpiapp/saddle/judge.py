@@ -11,9 +11,7 @@ from mpiapp.records import Floats
 from mpiapp.saddle.base import (
     Point, Sample, SearchSettings, Surface, SurfaceError
 )
-from mpiapp.saddle.eckart import (
-    Modes, cartesian_modes, free_modes, vibrations
-)
+from mpiapp.saddle.eckart import Modes, cartesian_modes, free_modes, vibrations
 
 #: atoms nearer than this multiple of their covalent radii belong together:
 #: bonds that form or break in a transition state included

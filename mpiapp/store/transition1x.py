@@ -7,19 +7,22 @@ one geometry each (atomic_numbers [n], positions [1, n, 3] A).
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.errors import InputError
 from mpiapp.records import Floats
+from mpiapp.store.files import replacing
 from mpiapp.store.hdf5 import open_serial
 
 SPLITS = ('data', 'train', 'val', 'test')
+#: prefix of energies and forces in that layout, whatever computed ours
+LEVEL = 'wB97x_6-31G(d)'
 PARTS = ('reactant', 'transition_state', 'product')
 
 
@@ -94,3 +97,42 @@ def _entry(group: Any, name: str, formula: str) -> Entry:
         except (KeyError, ValueError, IndexError) as error:
             fault = f'{part}: {error}'
     return Entry(name, formula, parts, fault)
+
+
+class Geometries(Protocol):
+    """What `write` needs of a reaction: values by name of the part."""
+
+    @property
+    def name(self) -> str:
+        """Name of the reaction."""
+
+    @property
+    def numbers(self) -> Any:
+        """Atomic numbers [n]."""
+
+    @property
+    def positions(self) -> Mapping[str, Floats]:
+        """Geometries [n, 3] A."""
+
+    @property
+    def energies(self) -> Mapping[str, float]:
+        """Energies, eV."""
+
+    @property
+    def forces(self) -> Mapping[str, Floats]:
+        """Forces [n, 3], eV/A."""
+
+
+def write(path: Path, reactions: Iterable[Geometries]) -> None:
+    """Write reactions as the group `data` of such a file."""
+    from ase.symbols import Symbols
+    with replacing(path) as part, open_serial(part, 'w') as file:
+        for one in reactions:
+            formula = str(Symbols(one.numbers).get_chemical_formula())
+            group = file.create_group(f'data/{formula}/{one.name}')
+            for role, x in one.positions.items():
+                inner = group.create_group(role)
+                inner['atomic_numbers'] = one.numbers
+                inner['positions'] = x[None]
+                inner[f'{LEVEL}.energy'] = [one.energies[role]]
+                inner[f'{LEVEL}.forces'] = one.forces[role][None]

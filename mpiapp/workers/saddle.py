@@ -5,16 +5,17 @@ the job stops is searched from its start again on resume.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mpiapp.partition import cost_model
 from mpiapp.records import Finished, Floats, Row, Stream, Suspended
-from mpiapp.saddle.base import (
-    Sample, SearchResult, SearchSettings, Stopped
-)
+from mpiapp.saddle.base import Sample, SearchResult, SearchSettings, Stopped
 from mpiapp.workers.saddle_process import Searcher
+from mpiapp.workers.saddle_search import FD, SurfaceChoice
 
 
 class SaddleWorker:
@@ -76,3 +77,24 @@ def values_of(sample: Sample, found: SearchResult) -> dict[str, Any]:
     return {name: getattr(found, name) for name in names} | {
         'status': int(found.status), 'message': found.message[:160],
         'x_final': filled(found.positions, sample.n_atoms)}
+
+
+#: steps of a search as costs are predicted
+STEPS = {'sella': 25.0, 'gad': 300.0, 'multimode': 150.0}
+
+
+def predicted_seconds(
+    n_atoms: NDArray[np.int32], settings: SearchSettings,
+    choice: SurfaceChoice, about: Mapping[str, str],
+) -> Floats:
+    """Predict the seconds of samples on one core."""
+    n = np.maximum(n_atoms, 1).astype(np.float64)
+    name = choice.options.calculator
+    steps = np.minimum(STEPS[settings.method], settings.max_steps or 1)
+    fd = about.get('hessian') == FD
+    hessian = 6.0 * n if fd else np.full(len(n), 6.0)
+    share = 0.5 if settings.method == 'sella' else 1.0
+    known = 'lj' if choice.toy or name == 'sparrow' else name
+    model = cost_model(known, 1)
+    one = model.atom_step * n**(1.0 + model.power)
+    return np.asarray(one * steps * (1.0 + share * hessian) + 1e-3)

@@ -14,9 +14,7 @@ from mpiapp.optimize.driver import Limits, Relaxed, Task, relax
 from mpiapp.optimize.registry import optimizer
 from mpiapp.optimize.tasks import CONVERGED, STEP_LIMIT
 from mpiapp.records import Batch, Evaluation, Floats
-from mpiapp.saddle.base import (
-    Sample, Stopped, Stopping, Surface, SurfaceError
-)
+from mpiapp.saddle.base import Sample, Stopped, Stopping, Surface, SurfaceError
 from mpiapp.saddle.judge import Look
 
 #: move off the saddle: the atom that moves most, A
@@ -44,11 +42,7 @@ def ends_of(sample: Sample, surface: Surface, here: Look,
     """
     if sample.reactant is None or sample.product is None:
         return 'unknown'
-    way = np.zeros_like(here.positions)
-    scale = np.repeat(1.0 / np.sqrt(surface.masses), 3)
-    way = (scale * here.modes.vectors[:, 0]).reshape(-1, 3)
-    way *= SHIFT / np.linalg.norm(way, axis=1).max()
-    found = [downhill(sample, surface, here.positions + sign * way, stopping)
+    found = [downhill(sample, surface, shifted(surface, here, sign), stopping)
              for sign in (1.0, -1.0)]
     if any(end is None for end in found):
         return 'unknown'
@@ -59,6 +53,14 @@ def ends_of(sample: Sample, surface: Surface, here: Look,
     if (same[0, 0] and same[1, 1]) or (same[0, 1] and same[1, 0]):
         return 'ok'
     return 'half' if same.any() else 'other'
+
+
+def shifted(surface: Surface, here: Look, sign: float) -> Floats:
+    """Return the geometry moved along the lowest mode, to one side."""
+    scale = np.repeat(1.0 / np.sqrt(surface.masses), 3)
+    way = (scale * here.modes.vectors[:, 0]).reshape(-1, 3)
+    way *= SHIFT / np.linalg.norm(way, axis=1).max()
+    return np.asarray(here.positions + sign * way)
 
 
 def downhill(sample: Sample, surface: Surface, start: Floats,
@@ -140,10 +142,9 @@ def distances(positions: Floats) -> Floats:
 
 def connectivity(numbers: NDArray[np.int32], positions: Floats) -> Bonds:
     """Return the bonded pairs that RDKit finds from a geometry."""
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem
     from rdkit.Chem import rdDetermineBonds
     from rdkit.Geometry import Point3D
-    RDLogger.DisableLog('rdApp.*')
     molecule = Chem.RWMol()
     place = Chem.Conformer(len(numbers))
     for i, (number, x) in enumerate(zip(numbers, positions, strict=True)):
@@ -153,6 +154,6 @@ def connectivity(numbers: NDArray[np.int32], positions: Floats) -> Bonds:
         place.SetAtomPosition(i, Point3D(*map(float, x)))
     molecule.AddConformer(place)
     rdDetermineBonds.DetermineConnectivity(molecule)
-    return frozenset(
-        tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx())))
-        for b in molecule.GetBonds())
+    pairs = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx())
+             for b in molecule.GetBonds()]
+    return frozenset((min(pair), max(pair)) for pair in pairs)

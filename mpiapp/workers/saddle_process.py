@@ -89,7 +89,8 @@ class Searcher:
                            stopping)
         if isinstance(answer, SearchResult):
             return answer
-        return SearchResult(*answer, positions=sample.start,
+        reason, message = answer
+        return SearchResult(reason, message, positions=sample.start,
                             seconds=time.perf_counter() - began)
 
     def close(self) -> None:
@@ -221,11 +222,12 @@ def serve(reader: int, writer: int) -> None:
                 surfaces = Surfaces(rest[0])
                 answer: Any = surfaces.about
             elif kind == 'warm':
-                answer = warm_up(rest[0])
+                warm_up(rest[0])
+                answer = None
             else:
                 assert surfaces is not None
                 # whatever comes meanwhile is the word to stop
-                answer = searched(surfaces, *rest, pipe.poll)
+                answer = searched(surfaces, rest[0], rest[1], pipe.poll)
         except InputError as error:
             answer = error
         except Stopped:

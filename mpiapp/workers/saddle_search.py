@@ -5,7 +5,7 @@ Stable: `SurfaceChoice`, `Surfaces` and `search`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -22,13 +22,15 @@ from mpiapp.saddle.base import (
     Surface, SurfaceError, never
 )
 from mpiapp.saddle.gad import Ended
-from mpiapp.saddle.judge import broken, min_distance, verdict
+from mpiapp.saddle.judge import Look, broken, min_distance, verdict
 from mpiapp.saddle.parameters import check
 from mpiapp.saddle.surfaces import GUARD, PotentialSurface, compared
 from mpiapp.saddle.toys import TOYS
 
 #: atoms nearer than this, A, at the start: on one another after the noise
 FUSED = 0.1
+#: how Hessians are made where a potential has none
+FD = 'finite differences'
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class Surfaces:
         self.potential: Potential | None = None
         self.about: dict[str, str] = {
             'name': choice.options.calculator, 'backend': 'numpy',
-            'hessian': 'analytic'}
+            'hessian': 'analytic', 'hessian_guard': 'none needed'}
         self._own = False
         self._kind = 'fd'
         if not choice.toy:
@@ -79,32 +81,32 @@ class Surfaces:
         self._kind = getattr(self.potential, 'hessian_kind', 'fd')
         self._own = (hasattr(self.potential, 'hessian')
                      and self.choice.hessian == 'auto')
-        note = 'finite differences'
-        if self._own:
-            note = self._compare()
-        self.about['hessian'] = note
+        note = self._compare() if self._own else 'none needed'
+        self.about['hessian'] = self._kind if self._own else FD
+        self.about['hessian_guard'] = note
 
     def _compare(self) -> str:
-        """Compare the fast Hessian with differences; say which is used."""
+        """Compare the fast Hessian with differences, refuse it if need be.
+
+        Returns what came of it, in words.
+        """
         c = self.choice
         if not len(c.numbers):
-            return f'{self._kind}, not compared'
+            return 'not compared'
         surface = self._surface(c.numbers, c.charge, c.unpaired)
         try:
             share = compared(surface, c.positions)
         except (SurfaceError, RuntimeError) as error:
             self._own = False
-            return f'finite differences: {self._kind} failed, {error}'
+            return f'{self._kind} refused, it failed: {error}'
         self._own = share <= GUARD
-        note = f'within {share:.1e} of finite differences'
-        if not self._own:
-            return f'finite differences: {self._kind} is only {note}'
-        return f'{self._kind}, {note}'
+        words = f'within {share:.1e} of finite differences'
+        return words if self._own else f'{self._kind} refused, only {words}'
 
     def _surface(self, numbers: NDArray[np.int32], charge: int,
                  unpaired: int) -> PotentialSurface:
         assert self.potential is not None
-        own = getattr(self.potential, 'hessian') if self._own else None
+        own = getattr(self.potential, 'hessian', None) if self._own else None
         return PotentialSurface(self.potential, numbers, charge, unpaired,
                                 own, self._kind)
 
@@ -233,29 +235,29 @@ def _searched(
     if settings.ends and reason == 'ts':
         from mpiapp.workers.saddle_ends import ends_of
         ends = ends_of(sample, surface, here, stopping)
+    rmsd, same = compared_with_ts(sample, surface, here)
     return SearchResult(
         reason, message, ended.steps, n_escape=ended.n_escape,
         n_neg=here.n_neg, lambda0=here.eigenvalue(0),
         lambda1=here.eigenvalue(1), fmax=here.fmax,
         energy=here.point.energy, positions=here.positions, ends=ends,
-        early_stopped=ended.early, **compared_with_ts(sample, surface, here))
+        early_stopped=ended.early, rmsd_to_reference=rmsd,
+        same_connectivity=same)
 
 
 def compared_with_ts(sample: Sample, surface: Surface,
-                     here: gad.Look) -> Mapping[str, float | int]:
+                     here: Look) -> tuple[float, int]:
     """Return RMSD and connectivity beside the TS of the sample."""
     if sample.ts is None:
-        return {}
+        return float('nan'), -1
     if surface.flat is not None:
         off = (here.positions - sample.ts).ravel()[surface.flat]
-        return {'rmsd_to_reference': float(np.linalg.norm(off))}
+        return float(np.linalg.norm(off)), -1
     same = -1
     if surface.bonded:
-        bonds = [bond_list(sample.numbers, x)
-                 for x in (here.positions, sample.ts)]
-        same = int(np.array_equal(*bonds))
-    return {'rmsd_to_reference': superposed_rmsd(here.positions, sample.ts),
-            'same_connectivity': same}
+        same = int(np.array_equal(bond_list(sample.numbers, here.positions),
+                                  bond_list(sample.numbers, sample.ts)))
+    return superposed_rmsd(here.positions, sample.ts), same
 
 
 def failed(sample: Sample, surface: _Watched,
