@@ -149,7 +149,6 @@ class Searcher:
             died = f'by signal {-code}' if code < 0 else f'with code {code}'
             return 'calculator_error', f'the calculator crashed, {died}'
 
-
     def _give_up(self, pipe: Connection[Any, Any]) -> None:
         """Have the helper leave its search; kill it if it does not."""
         pipe.send(STOP)
