@@ -38,6 +38,8 @@ ELEMENTS: dict[str, frozenset[int]] = {
 }
 #: SCF of those that have one, Hartree: forces are differentiated
 SCF_ENERGY, SCF_DENSITY = 1e-9, 1e-7
+#: atoms nearer than this, A, get numbers without a meaning
+TOO_NEAR = 0.02
 
 
 def resolve(options: PotentialOptions) -> PotentialOptions:
@@ -129,6 +131,11 @@ class Sparrow:
         electrons = int(numbers.sum()) - charge
         if (electrons - unpaired) % 2 or unpaired < 0:
             unpaired = electrons % 2
+        if unpaired and self.method == DEFAULT:
+            raise RuntimeError(f'{DEFAULT} has no open shells, and there are '
+                               f'{unpaired} unpaired electrons')
+        if _nearest(positions) < TOO_NEAR:
+            raise RuntimeError('two atoms lie on one another')
         calculator = scine.core.ModuleManager.get_instance().get(
             'calculator', self.method)
         log = scine.core.Log.silent()
@@ -137,7 +144,7 @@ class Sparrow:
         settings['molecular_charge'] = charge
         settings['spin_multiplicity'] = unpaired + 1
         settings['spin_mode'] = 'unrestricted' if unpaired else 'restricted'
-        if self.method not in ('DFTB0',):
+        if self.method != DEFAULT:  # it has no SCF
             settings['self_consistence_criterion'] = SCF_ENERGY
             settings['density_rmsd_criterion'] = SCF_DENSITY
         calculator.structure = scine.AtomCollection(
@@ -150,3 +157,10 @@ class Sparrow:
         if not found.successful_calculation:
             raise RuntimeError('the calculation did not converge')
         return found
+
+
+def _nearest(positions: Floats) -> float:
+    """Return the least distance of two atoms, A."""
+    first, second = np.triu_indices(len(positions), 1)
+    gaps = np.linalg.norm(positions[first] - positions[second], axis=1)
+    return float(gaps.min(initial=np.inf))

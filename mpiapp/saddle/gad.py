@@ -22,14 +22,17 @@ from mpiapp.saddle.base import (
     Sample, SearchSettings, Stopped, Stopping, Surface, SurfaceError
 )
 from mpiapp.saddle.eckart import Modes
-from mpiapp.saddle.judge import Look, broken, look, min_distance
+from mpiapp.saddle.judge import (
+    Look, broken, largest, look, looked, min_distance
+)
 
 #: modes among which the last one is looked for
 TRACKED = 8
 #: softest curvature, eV/A^2, of a Newton step
 SOFT = 0.05
-#: factors of the length of Newton steps
-GROW, SHRINK = 1.5, 0.5
+#: longest Newton step at first and the shortest that is tried, A; it grows
+#: by a factor, and shrinks where the forces would rise by more than `WORSE`
+FIRST_TRUST, LEAST_TRUST, GROW, SHRINK, WORSE = 0.1, 1e-3, 1.5, 0.25, 1.2
 #: halvings of a move that brings atoms too near
 HALVINGS = 5
 #: escapes at most
@@ -53,15 +56,14 @@ class Walk:
     same: int = 0
     last: int | None = None
     mode: Floats | None = None
-    trust: float = np.inf
-    force: float | None = None
+    trust: float = FIRST_TRUST
     moves: deque[float] = field(default_factory=deque)
     counts: deque[int] = field(default_factory=deque)
 
     def restart(self, dt: float) -> None:
         """Forget everything but the place, after an escape."""
         self.dt, self.best, self.same, self.last = dt, None, 0, None
-        self.mode = self.force = None
+        self.mode, self.trust = None, FIRST_TRUST
         self.moves.clear()
         self.counts.clear()
 
@@ -112,11 +114,19 @@ def search(
             moved = escape(surface, here, p)
             n_escape += 1
             walk.restart(p['dt'])
-        elif finish and one_negative(here):
+        elif finish and one_negative(here) and walk.trust > LEAST_TRUST:
             moved = here.positions + capped(
-                newton(here), trusted(walk, here.fmax, p['max_atom_disp']))
+                newton(here), min(walk.trust, p['max_atom_disp']))
+            found = surface.point(moved)
+            if largest(found.forces) > WORSE * here.fmax:
+                walk.trust *= SHRINK
+                continue
+            walk.trust *= GROW
+            here = looked(surface, moved, found, surface.hessian(moved),
+                          settings)
+            continue
         else:
-            walk.force = None
+            walk.trust = FIRST_TRUST
             moved = here.positions + ascent(here, walk, settings)
         walk.moves.append(float(np.linalg.norm(
             moved - here.positions, axis=1).mean()))
@@ -189,18 +199,6 @@ def newton(here: Look) -> Floats:
     signs = np.where(np.arange(len(values)) == 0, -1.0, 1.0)
     parts = vectors.T @ here.point.forces.ravel()
     return np.asarray(vectors @ (signs * parts / sizes)).reshape(-1, 3)
-
-
-def trusted(walk: Walk, fmax: float, most: float) -> float:
-    """Return how far a Newton step may go, A; it halves where the step
-    before has not made the forces smaller."""
-    if walk.force is None:
-        walk.trust = most
-    else:
-        walk.trust = min(most, walk.trust * (
-            GROW if fmax < walk.force else SHRINK))
-    walk.force = fmax
-    return walk.trust
 
 
 def capped(move: Floats, most: float) -> Floats:

@@ -160,8 +160,8 @@ class _Watched:
 
 
 def search(
-    sample: Sample, surface: Surface, settings: SearchSettings,
-    stopping: Stopping = never,
+    sample: Sample, surface: Surface,
+    settings: SearchSettings = SearchSettings(), stopping: Stopping = never,
 ) -> SearchResult:
     """Search from the start of a sample; what goes wrong is in the result.
 
