@@ -363,7 +363,7 @@ def told_at_end(
     from mpiapp.reporting.study_plots import importances, plot
     from mpiapp.store.study_file import results_json, write_json
     single = begun.rules.objective.single
-    weights = importances(begun.book.study, single)
+    weights = importances(begun.book.study)
     paths = [result_path(options), beside(options, '_results.json')]
     write_json(paths[1], results_json(
         rows, best, {'study_name': options.study_name, **begun.settings},
