@@ -104,7 +104,7 @@ def chosen_params(options: Options, prepared: Prepared,
     else:
         settings, rows, row = best_of_study(options)
         method, where = settings['method'], \
-            f'trial {row.ordinal + 1} of study {options.study_name}'
+            f'trial {row.ordinal} of study {options.study_name}'
         params = {**settings['space']['fixed'], **row.params}
     if method != options.method:
         raise InputError(f'{where} is of the method {method}; give --method '
@@ -153,7 +153,7 @@ def export(options: Options) -> list[str]:
         else beside(options, '_best_config.json')
     check_output(path)
     write_json(path, best_config(settings, row, options.study_name))
-    return [f'{path}: trial {row.ordinal + 1} of {len(rows)}, '
+    return [f'{path}: trial {row.ordinal} of {len(rows)}, '
             f'{row.summary["n_success"]} of {row.summary["n_samples"]} '
             'samples found',
             f'use it: python -m mpiapp.tssearch --params {path} ...']

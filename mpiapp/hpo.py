@@ -240,7 +240,7 @@ def telling(begun: Begun, options: Options) -> Callable[[Director], None]:
         begun.last = time.monotonic()
         best = best_rows(list(begun.book.rows.values()), directions)
         engine.log.info('%s', trial_line(
-            row, begun.n_trials,
+            row, len(begun.book.rows), begun.n_trials,
             best[0] if best and len(directions) == 1 else None))
         if row.source == 'baseline' and not options.skip_verify:
             warn_of(row)
@@ -251,7 +251,7 @@ def telling(begun: Begun, options: Options) -> Callable[[Director], None]:
             return
         if begun.last:
             engine.log.info('%s', '; '.join(
-                f'trial {t.ordinal + 1}: {len(t.outcomes)}/{t.n_samples} '
+                f'trial {t.ordinal}: {len(t.outcomes)}/{t.n_samples} '
                 'samples' for t in director.running.values()))
         begun.last = now
     begun.book.ended = ended

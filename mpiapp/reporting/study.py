@@ -10,10 +10,11 @@ from mpiapp.parallel.progress import clock
 from mpiapp.tuning.study import Row
 
 
-def trial_line(row: Row, n_trials: int, best: Row | None) -> str:
+def trial_line(row: Row, n_done: int, n_trials: int,
+               best: Row | None) -> str:
     """Tell how a trial ended."""
     told = row.summary
-    text = (f'trial {row.ordinal + 1}/{n_trials} {row.state.value:8s} '
+    text = (f'[{n_done}/{n_trials}] trial {row.ordinal} {row.state.value}, '
             f'{told["n_success"]}/{told["n_samples"]} found')
     if row.values:
         text += f', value {" ".join(f"{v:.4f}" for v in row.values)}'
@@ -24,7 +25,7 @@ def trial_line(row: Row, n_trials: int, best: Row | None) -> str:
     if row.note:
         text += f': {row.note}'
     if best is not None:
-        text += f'; best is trial {best.ordinal + 1}'
+        text += f'; best is trial {best.ordinal}'
     return text
 
 
@@ -49,7 +50,7 @@ def closing(
     if not single:
         lines.append(f'Pareto front  {len(best)} trial(s)')
     for row in best[:10]:
-        lines.append(f'best          trial {row.ordinal + 1}: '
+        lines.append(f'best          trial {row.ordinal}: '
                      + _scores(row))
     lines += [f'  {name:22s} {_plain(value)}'
               for name, value in best[0].params.items()]

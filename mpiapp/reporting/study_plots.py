@@ -91,7 +91,8 @@ def _drawn(draw: Callable[..., None], study: Any, function: str,
 def _html(study: Any, function: str, path: Path) -> None:
     from optuna import visualization
     figure = getattr(visualization, function)(study)
-    figure.write_html(str(path), include_plotlyjs=True)
+    # one copy of the script beside the pages: they work without a network
+    figure.write_html(str(path), include_plotlyjs='directory')
 
 
 def _png(study: Any, function: str, path: Path) -> None:
@@ -102,6 +103,9 @@ def _png(study: Any, function: str, path: Path) -> None:
     axes = getattr(drawn, function)(study)
     several = hasattr(axes, 'ravel')
     figure = (axes.ravel()[0] if several else axes).figure
-    figure.set_size_inches(3.2 * len(axes.ravel()) if several else 8, 5)
+    n_panels = len(axes.ravel()) if several else 1
+    wide = 1.4 * len(study.trials[0].params) \
+        if function == 'plot_parallel_coordinate' else 8.0
+    figure.set_size_inches(max(wide, 3.2 * n_panels), 5)
     figure.savefig(str(path), dpi=110, bbox_inches='tight')
     plt.close(figure)
