@@ -18,6 +18,7 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 COMMANDS = {
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
     'ranks': 'the same ensemble on 1 and on 2 ranks',
+    'hpo': 'trials per hour: the scheme of the original scripts, and ours',
 }
 
 

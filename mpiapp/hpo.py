@@ -282,9 +282,12 @@ def study(world: World, options: Options, prepared: Prepared) -> int:
     told: Callable[[Any], None] = lambda director: None
     if begun is not None:
         told = telling(begun, options)
+    evaluator = SaddleSamples(
+        prepared.choice, prepared.samples, prepared.settings)
+    with agree(comm, 'loading the calculator'):
+        evaluator.warm()
     stopped, figures = tune(
-        comm, world.watch, prepared.space,
-        SaddleSamples(prepared.choice, prepared.samples, prepared.settings),
+        comm, world.watch, prepared.space, evaluator,
         None if begun is None else begun.director,
         capacity_for(len(prepared.samples), 2 * comm.size), told)
     code = finish(world, options, prepared, begun, stopped, figures)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mpiapp.config import not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.program import result_path
-from mpiapp.searching import Searching, base_settings, settle_search
-from mpiapp.searching import surface_choice
+from mpiapp.searching import (
+    Searching, base_settings, settle_search, surface_choice
+)
 from mpiapp.tuning.director import MODES
 from mpiapp.tuning.objective import OBJECTIVES, Objective, Scale
 from mpiapp.tuning.pruning import PRUNERS, Pruner, rungs

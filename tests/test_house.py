@@ -23,6 +23,7 @@ STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
 OUTPUT = {'store', 'reporting'}
 WORK = {'engine', 'workers', 'benchmarks'}
 
+BELOW = GROUND | STEPS | {'parallel'} | OUTPUT | WORK
 ALLOWED: dict[str, set[str]] = {
     'errors': set(),
     'units': set(),
@@ -43,6 +44,10 @@ ALLOWED: dict[str, set[str]] = {
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
+    'searching': BELOW | {'program'},
+    'tuner': BELOW | {'program', 'searching'},
+    **{unit: BELOW | {'program', 'searching', 'tuner'}
+       for unit in ('comparing', 'original_scheme', 'probing')},
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

@@ -36,6 +36,10 @@ class SaddleSamples:
         # toys neither hang nor crash
         self.searcher = searcher or Searcher(choice, helper=not choice.toy)
 
+    def warm(self) -> None:
+        """Load the calculator; raises InputError where it can't be."""
+        _ = self.searcher.about
+
     def evaluate(
         self, sample: int, params: dict[str, Any], attempt: int,
         stopping: Stopping,
