@@ -118,13 +118,14 @@ class SearchResult:
     `reason` is a word of `REASONS`, `message` words for people.  `n_calls`
     counts evaluations of energy and forces, those inside Hessians by finite
     differences apart in `n_displaced`; `n_hess` Hessians; `n_escape`
-    escapes.  `lambda0`, `lambda1` are the lowest vibrational eigenvalues of
-    the mass-weighted Hessian, eV/(A^2 amu); `n_neg` counts those below
-    zero, -1 if unknown.  `fmax` eV/A, `energy` eV, `positions` [n, 3] A of
-    the last geometry.  `rmsd_to_reference` [A] is to the TS of the sample,
-    `same_connectivity` 1, 0 or -1 (no reference): bond graph as that of the
-    TS.  `ends` says what lies downhill on both sides where it was asked:
-    '' not asked, else 'ok', 'half', 'other', 'unknown'.
+    escapes; what a check of the ends takes is not counted.  `lambda0`,
+    `lambda1` are the lowest vibrational eigenvalues of the mass-weighted
+    Hessian, eV/(A^2 amu); `n_neg` counts those below zero, -1 if unknown.
+    `fmax` eV/A, `energy` eV, `positions` [n, 3] A of the last geometry.
+    `rmsd_to_reference` [A] is to the TS of the sample, `same_connectivity`
+    1, 0 or -1 (no reference): bond graph as that of the TS.  `ends` says
+    what lies downhill on both sides where it was asked: '' not asked, else
+    'ok', 'half', 'other', 'unknown'.
     """
 
     reason: str

@@ -50,16 +50,14 @@ class SaddleWorker:
 
 
 def known_values(sample: Sample) -> Row:
-    """Return what is known of a sample before any work."""
-    n = sample.n_atoms
+    """Return what is known of a sample before any work, atoms apart."""
     return {
         'sample': sample.number, 'draw': sample.draw,
-        'name': sample.name[:64], 'n_atoms': n, 'charge': sample.charge,
+        'name': sample.name[:64], 'n_atoms': sample.n_atoms,
+        'charge': sample.charge,
         'unpaired': sample.unpaired, 'start_from': sample.start_from,
         'noise': sample.noise, 'noise_rms': float(np.sqrt(3) * sample.noise),
-        'has_ts': int(sample.ts is not None), 'numbers': sample.numbers,
-        'x_start': filled(sample.start, n),
-        'x_reference': filled(sample.ts, n), 'x_final': filled(None, n)}
+        'has_ts': int(sample.ts is not None)}
 
 
 def filled(positions: Floats | None, n_atoms: int) -> Floats:
@@ -76,6 +74,9 @@ def values_of(sample: Sample, found: SearchResult) -> dict[str, Any]:
              'same_connectivity', 'ends', 'seconds', 'reason')
     return {name: getattr(found, name) for name in names} | {
         'status': int(found.status), 'message': found.message[:160],
+        'numbers': sample.numbers,
+        'x_start': filled(sample.start, sample.n_atoms),
+        'x_reference': filled(sample.ts, sample.n_atoms),
         'x_final': filled(found.positions, sample.n_atoms)}
 
 

@@ -181,10 +181,7 @@ def search(
         found = _searched(sample, watched, settings, stopping, late)
     except (SurfaceError, Late) as error:
         found = failed(sample, watched, error)
-    return replace(
-        found, n_calls=surface.n_calls, n_hess=surface.n_hess,
-        n_displaced=surface.n_displaced,
-        seconds=time.perf_counter() - began)
+    return replace(found, seconds=time.perf_counter() - began)
 
 
 def fault_of(sample: Sample, surface: Surface) -> tuple[str, str]:
@@ -225,24 +222,27 @@ def _searched(
     sample: Sample, surface: _Watched, settings: SearchSettings,
     stopping: Stopping, late: Callable[[], None],
 ) -> SearchResult:
-    """Search, judge the end and look at what lies beside it."""
+    """Search, judge the end and look at what lies beside it.
+
+    What the last takes is not counted.
+    """
     method = method_of(settings.method)
     ended = method(sample, surface, settings, stopping, late)
     reason, message = verdict(surface, sample, ended.look, settings,
                               ended.early)
     here = ended.look
-    ends = ''
-    if settings.ends and reason == 'ts':
-        from mpiapp.workers.saddle_ends import ends_of
-        ends = ends_of(sample, surface, here, stopping)
     rmsd, same = compared_with_ts(sample, surface, here)
-    return SearchResult(
-        reason, message, ended.steps, n_escape=ended.n_escape,
-        n_neg=here.n_neg, lambda0=here.eigenvalue(0),
-        lambda1=here.eigenvalue(1), fmax=here.fmax,
-        energy=here.point.energy, positions=here.positions, ends=ends,
+    found = SearchResult(
+        reason, message, ended.steps, surface.n_calls, surface.n_hess,
+        surface.n_displaced, ended.n_escape, n_neg=here.n_neg,
+        lambda0=here.eigenvalue(0), lambda1=here.eigenvalue(1), fmax=here.fmax,
+        energy=here.point.energy, positions=here.positions,
         early_stopped=ended.early, rmsd_to_reference=rmsd,
         same_connectivity=same)
+    if settings.ends and reason == 'ts':
+        from mpiapp.workers.saddle_ends import ends_of
+        return replace(found, ends=ends_of(sample, surface, here, stopping))
+    return found
 
 
 def compared_with_ts(sample: Sample, surface: Surface,
@@ -277,8 +277,10 @@ def failed(sample: Sample, surface: _Watched,
         if why[0]:
             reason, message = why[0], f'{why[1]}; {error.message}'
     energy = float('nan') if point is None else point.energy
-    return SearchResult(reason, message[:160], positions=positions,
-                        energy=energy)
+    return SearchResult(
+        reason, message[:160], n_calls=surface.n_calls,
+        n_hess=surface.n_hess, n_displaced=surface.n_displaced,
+        positions=positions, energy=energy)
 
 
 __all__ = ['InputError', 'NO_RESULT', 'Stopped', 'SurfaceChoice', 'Surfaces',

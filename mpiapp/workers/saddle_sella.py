@@ -18,10 +18,12 @@ from mpiapp.saddle.base import (
 )
 from mpiapp.saddle.eckart import without_rigid
 from mpiapp.saddle.gad import Ended
-from mpiapp.saddle.judge import look, looked
+from mpiapp.saddle.judge import broken, look, looked
 
 #: the Hessian is computed anew whenever this many steps have passed since
 HESSIAN_EVERY = 1
+#: steps between two looks whether a molecule has fallen apart
+LOST_EVERY = 50
 
 
 def search(
@@ -49,6 +51,10 @@ def search(
                 if stopping():
                     raise Stopped
                 late()
+                if steps % LOST_EVERY == LOST_EVERY - 1 and broken(
+                        surface, sample, np.array(atoms.positions),
+                        settings.min_distance)[0]:
+                    break
                 if settings.stop == 'index' and hessians.n_neg == 1:
                     break
     except (SurfaceError, Stopped):

