@@ -17,6 +17,7 @@ from mpiapp.potentials.base import (
 )
 from mpiapp.potentials.mace import graph as graphs
 from mpiapp.potentials.mace.loading import Loaded, load
+from mpiapp.potentials.mace.surface import MaceSurface
 from mpiapp.records import Batch, Evaluation, Floats, InputError, Ints
 
 #: neighbours of an atom per A^3 of its cut-off sphere, in molecules
@@ -117,6 +118,10 @@ class MaceReference:
     def finishing(self, finisher: Potential | None) -> MaceReference:
         """Return the same potential with that finisher."""
         return replace(self, finisher=finisher)
+
+    def surface(self) -> MaceSurface:
+        """Return the same model for programs that stay on the device."""
+        return MaceSurface(self)
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Return energies and forces of all molecules from one graph.
