@@ -23,7 +23,7 @@ from mpiapp.saddle.judge import broken, look, looked
 #: the Hessian is computed anew whenever this many steps have passed since
 HESSIAN_EVERY = 1
 #: steps between two looks whether a molecule has fallen apart
-LOST_EVERY = 50
+LOST_EVERY = 25
 
 
 def search(
