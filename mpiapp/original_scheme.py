@@ -74,7 +74,8 @@ def _study(
     from mpiapp.tuning.study import quiet
     quiet()
     objective = prepared.objective(options)
-    study = optuna.create_study(directions=list(objective.directions))
+    directions: list[Any] = list(objective.directions)
+    study = optuna.create_study(directions=directions)
     found, busy = [], 0.0
     n = len(prepared.samples)
     for number in range(options.n_trials or 0):

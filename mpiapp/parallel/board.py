@@ -226,8 +226,8 @@ class Board:
             at = np.arange(head, tail) % N_RESULTS
             rows = self._results[at]
             self._head[R_HEAD] = tail
-        return [Returned(*map(int, row[:RESULT_HEAD]), _floats(
-            row[RESULT_HEAD:])) for row in rows]
+        return [Returned(int(row[0]), int(row[1]), int(row[2]), int(row[3]),
+                         _floats(row[RESULT_HEAD:])) for row in rows]
 
     @property
     def waiting(self) -> int:
@@ -325,14 +325,14 @@ class Board:
             wanted = request.idle
             if self.waiting > self._comm.size:
                 wanted = request.room
-            items = []
+            items: list[Item] = []
             while len(items) < wanted and not self._head[STOP]:
                 item = self._next()
                 if item is None:
                     break
                 items.append(item)
             heads = self._slots[self._slots[:, 0] == 1, 1:SLOT_HEAD]
-            alive = [tuple(map(int, h)) for h in heads]
+            alive = [(int(a), int(b), int(c)) for a, b, c in heads]
             return _Grant(items, alive, self.closed, self.stop_reason)
 
     def _fetch(self) -> None:

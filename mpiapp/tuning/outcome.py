@@ -73,6 +73,7 @@ def from_json(values: Sequence[Any]) -> Outcome:
         raise ValueError(f'not the outcome of a sample: {values!r}')
     kinds: dict[str, Any] = {'bool': bool, 'int': int, 'float': float,
                              'str': str}
-    return Outcome(**{
+    found: dict[str, Any] = {
         name: float('nan') if value is None else kinds[kind](value)
-        for (name, kind), value in zip(_KINDS.items(), values, strict=True)})
+        for (name, kind), value in zip(_KINDS.items(), values, strict=True)}
+    return Outcome(**found)

@@ -152,7 +152,7 @@ def quiet() -> None:
 
 def open_study(
     storage: Any, name: str, settings: Mapping[str, Any],
-    directions: Sequence[str], differences: Callable[[Any, Any], list[str]],
+    directions: Sequence[Any], differences: Callable[[Any, Any], list[str]],
     resume: bool, overwrite: bool,
 ) -> tuple[Any, bool]:
     """Return the study and whether it is a new one.

@@ -90,7 +90,8 @@ def space_of(
     known = {p.name: p for p in PARAMETERS[method]}
     values = dict(map(parse_value, fixed))
     named_once('--fix', [parse_value(t)[0] for t in fixed])
-    new = {name: rest for name, *rest in map(parse_range, changes)}
+    new: dict[str, list[Any]] = {
+        name: rest for name, *rest in map(parse_range, changes)}
     named_once('--range', [parse_range(t)[0] for t in changes])
     for name in [*values, *new]:
         if name not in known:
