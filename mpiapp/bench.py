@@ -19,6 +19,7 @@ COMMANDS = {
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
     'ranks': 'the same ensemble on 1 and on 2 ranks',
     'hameval': 'frames of Hamiltonians: ranks, order of work, redundant work',
+    'hpo': 'trials per hour: the scheme of the original scripts, and ours',
 }
 
 

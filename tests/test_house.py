@@ -19,10 +19,11 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
           'bonding', 'measures'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
-         'chemistry', 'hamiltonians'}
+         'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
 WORK = {'engine', 'workers', 'benchmarks'}
 
+BELOW = GROUND | STEPS | {'parallel'} | OUTPUT | WORK
 ALLOWED: dict[str, set[str]] = {
     'errors': set(),
     'units': set(),
@@ -48,6 +49,10 @@ ALLOWED: dict[str, set[str]] = {
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
+    'searching': BELOW | {'program'},
+    'tuner': BELOW | {'program', 'searching'},
+    **{unit: BELOW | {'program', 'searching', 'tuner'}
+       for unit in ('comparing', 'original_scheme', 'probing')},
 }
 BELOW_PROGRAMS = set(ALLOWED)
 

@@ -26,6 +26,10 @@ from mpiapp.workers.saddle_search import SurfaceChoice, Surfaces, search
 
 #: seconds between two looks at the job's stop and the sample's time
 TICK = 0.1
+#: seconds that a helper may take to leave a search
+GRACE = 1.0
+#: what a rank sends to end a search that is under way
+STOP = ('stop',)
 #: variables by which an MPI library would take the helper for a rank
 MPI_VARIABLES = ('OMPI_', 'PMIX_', 'PMI_', 'PRTE_', 'MPI_', 'HYDRA_')
 #: ... and those that hold the threads of its libraries
@@ -69,7 +73,7 @@ class Searcher:
         """Search one sample; what goes wrong is in the result.
 
         Raises:
-            Stopped: `stopping()` became true; the helper is gone.
+            Stopped: `stopping()` became true.
             InputError: the settings are wrong or there is no potential.
         """
         if self._surfaces is not None:
@@ -132,7 +136,7 @@ class Searcher:
             pipe.send(question)
             while not pipe.poll(TICK):
                 if stopping():
-                    self.close()
+                    self._give_up(pipe)
                     raise Stopped
                 if time.perf_counter() > deadline:
                     self.close()
@@ -144,6 +148,14 @@ class Searcher:
             self.close()
             died = f'by signal {-code}' if code < 0 else f'with code {code}'
             return 'calculator_error', f'the calculator crashed, {died}'
+
+    def _give_up(self, pipe: Connection[Any, Any]) -> None:
+        """Have the helper leave its search; kill it if it does not."""
+        pipe.send(STOP)
+        if pipe.poll(GRACE):
+            pipe.recv()
+        else:
+            self.close()
 
 
 class _Both:
@@ -200,6 +212,9 @@ def serve(reader: int, writer: int) -> None:
             question = pipe.recv()
         except EOFError:
             return
+        if question == STOP:
+            # the search had ended when this was sent
+            continue
         kind, rest = question[0], question[1:]
         try:
             if kind == 'load':
@@ -210,9 +225,13 @@ def serve(reader: int, writer: int) -> None:
                 answer = None
             else:
                 assert surfaces is not None
-                answer = searched(surfaces, rest[0], rest[1], never)
+                # whatever comes meanwhile is the word to stop
+                answer = searched(surfaces, rest[0], rest[1], pipe.poll)
         except InputError as error:
             answer = error
+        except Stopped:
+            pipe.recv()
+            answer = STOP
         except Exception as error:
             answer = ('calculator_error',
                       f'{type(error).__name__}: {error}'[:160])
