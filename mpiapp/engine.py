@@ -22,14 +22,16 @@ from mpiapp.parallel.agree import agree
 from mpiapp.parallel.binding import ranges
 from mpiapp.parallel.launch import World
 from mpiapp.parallel.progress import NullProgress, Progress, State
-from mpiapp.parallel.stop import REASONS, StopWatch
+from mpiapp.parallel.stop import REASONS
+from mpiapp.parallel.stream import RankStream
+from mpiapp.parallel.watchdog import Watchdog
 from mpiapp.parallel.workqueue import WorkQueue, counter
 from mpiapp.partition import CostModel, initial_shares, longest_first
 from mpiapp.records import (
-    DONE, FAILURES, Finished, Floats, Ints, Item, Row, Schema, Status, Stream,
+    DONE, FAILURES, Finished, Floats, Ints, Row, Schema, Status, Stream,
     Suspended
 )
-from mpiapp.store import folder
+from mpiapp.store import blame, folder
 from mpiapp.store.campaign import write_campaign
 from mpiapp.store.journal import JournalWriter, read_payloads
 from mpiapp.store.sources import share_results, survey_together
@@ -59,7 +61,8 @@ class Plan:
     add groups to the result file when its rows are in.  A result that is
     not `whole` is not called complete: something is to be added yet.
     `seconds` [n_records], if given, are the predicted ones where the atoms
-    alone do not tell.
+    alone do not tell.  A rank that gives no sign of life for somewhat
+    longer than `record_timeout` [s] is ended (`parallel.watchdog`).
     """
 
     schema: Schema
@@ -81,6 +84,7 @@ class Plan:
     writer: str = 'auto'
     whole: bool = True
     seconds: Floats | None = None
+    record_timeout: float | None = None
 
     @property
     def n_records(self) -> int:
@@ -136,47 +140,6 @@ class Outcome:
         }[code]
 
 
-class RankStream:
-    """The records of one rank, as a worker sees them."""
-
-    def __init__(
-        self, queue: WorkQueue, watch: StopWatch, first: Ints,
-        states: Callable[[int], bytes],
-    ) -> None:
-        self._queue = queue
-        self._watch = watch
-        self._first = first
-        self._states = states
-        self.dry = False
-        self.dry_at = 0.0
-        self._told = False
-
-    def take(self, n: int, wait: bool = True) -> list[Item]:
-        """Return up to n records; none: the list has ended, or (without
-        `wait`) nothing is there at this moment."""
-        if self.stopping():
-            return []
-        rows, self._first = self._first[:n], self._first[n:]
-        if len(rows) < n and not (len(rows) or self.dry):
-            rows = self._queue.pull(n, wait)
-            if not len(rows) and wait:
-                self.dry, self.dry_at = True, time.perf_counter()
-        return [Item(int(r), self._states(int(r))) for r in rows]
-
-    def stopping(self) -> bool:
-        """Tell whether all ranks are to stop; also passes signals on."""
-        self._queue.counters[_ROUNDS] += 1
-        reason = self._watch.check()
-        if reason:
-            self._queue.stop(reason)
-        stop = self._queue.stop_reason
-        if stop and not self._told:
-            self._told = True
-            log.info('\nstopping (%s): running work is put aside, results '
-                     'are written; go on with --resume', REASONS[stop])
-        return bool(stop)
-
-
 Worker = Callable[[Stream], Iterator[Finished | Suspended]]
 
 
@@ -191,6 +154,10 @@ class _Start:
     order: Ints
     retries: NDArray[np.int32]
     states: Mapping[int, tuple[Path, int]]
+    blames: Sequence[blame.Blame] = ()
+    left_out: Mapping[int, Sequence[blame.Blame]] = field(
+        default_factory=dict)
+    suspects: frozenset[int] = frozenset()
 
     @property
     def todo(self) -> Ints:
@@ -219,9 +186,10 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
             plan.schema,
             {'digest': start.digest, 'rank': comm.rank, 'run': start.run},
             plan.save_every)
+        if comm.rank == 0:
+            _lay_blame(plan, start, journal)
     assert journal is not None
-    stopped, wall, figures = _work(
-        comm, world.watch, plan, worker, start, journal)
+    stopped, wall, figures = _work(world, plan, worker, start, journal)
     journal.close()
     ranks = tuple(comm.allgather(figures))
     statuses, seconds = write(world, plan, start.folder, ranks, wall)
@@ -230,6 +198,20 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     pending = bool((statuses == Status.PENDING).any())
     reason = REASONS.get(stopped, '') if pending else ''
     return Outcome(statuses, reason, wall, ranks, seconds)
+
+
+def _lay_blame(plan: Plan, start: _Start, journal: JournalWriter) -> None:
+    """Write down who died of what, and the rows of those left out."""
+    for one in start.blames:
+        journal.append_blame(one.row, blame.as_json(one))
+    for row, blames in start.left_out.items():
+        known = {} if plan.blank is None else plan.blank(row)
+        values = blame.quarantine_row(known, blames)
+        log.warning('row %d (%s): %s', row,
+                    known.get('name', 'no name'), values['message'])
+        journal.append_row(row, values)
+    journal.sync()
+    blame.forget_deaths(start.folder)
 
 
 def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
@@ -243,7 +225,8 @@ def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
             for name, n_bytes in found.ignored.items():
                 log.warning('journal %s: %d bytes of a torn last entry are '
                             'ignored', name, n_bytes)
-            start = _plan_start(plan, comm.size, found, path, number, digest)
+            start = _plan_start(plan, comm.size, found, path, number, digest,
+                                blame.deaths(path))
             n_left, n_all = len(start.todo), int(plan.wanted.sum())
             if plan.resume:
                 log.info('resuming: %d of %d records are done, %d are left',
@@ -255,29 +238,40 @@ def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
 
 def _plan_start(
     plan: Plan, n_ranks: int, found: Survey, path: Path, number: int,
-    digest: str,
+    digest: str, left: Sequence[blame.Death],
 ) -> _Start:
     progress = found.progress(plan.n_records)
     finished = np.isin(progress.status, [int(s) for s in DONE])
     if not plan.retry_failed:
         finished |= progress.status == Status.FAILED
+    new = blame.new_blames(found, left)
+    blames = blame.old_blames(path, found) + new
+    points = blame.points_of(blames)
+    left_out = {
+        row: [b for b in blames if b.row == row] for row in
+        sorted({b.row for b in new if not finished[b.row]
+                and points[b.row] >= blame.LIMIT})}
+    finished[list(left_out)] = True
     todo = np.flatnonzero(plan.wanted & ~finished).astype(np.int64)
     costs = plan.costs[todo]
     order = longest_first(costs, todo)
+    suspects = np.isin(todo[order], list(points))
+    order = np.concatenate([order[~suspects], order[suspects]])
     shares = initial_shares(order, costs, n_ranks, plan.slots)
     states = {
         int(s['row']): (path / found.names[s['journal']], int(s['offset']))
         for s in found.live_states()}
     return _Start(path, number, digest, [todo[s] for s in shares],
                   todo[order[sum(map(len, shares)):]], progress.retries,
-                  states)
+                  states, new, left_out, frozenset(points))
 
 
 def _work(
-    comm: Any, watch: StopWatch, plan: Plan, worker: Worker, start: _Start,
+    world: World, plan: Plan, worker: Worker, start: _Start,
     journal: JournalWriter,
 ) -> tuple[int, float, dict[str, float]]:
     """Pull and work until the list has ended or all ranks stop."""
+    comm = world.comm
     first = comm.scatter(start.shares if comm.rank == 0 else None)
     queue = WorkQueue(comm, start.order)
 
@@ -287,15 +281,25 @@ def _work(
         path, offset = start.states[row]
         return read_payloads(path, [offset])[0]
 
-    stream = RankStream(queue, watch, first, state_of)
+    dog = Watchdog(plan.record_timeout, world.witness.report)
+    stream = RankStream(queue, world.watch, first, state_of,
+                        journal.append_begun, start.suspects, dog,
+                        world.witness)
     progress = _progress(comm, plan, start, queue)
     comm.Barrier()
+    world.witness.watch(
+        start.folder / blame.death_name(start.run, comm.rank))
     began = time.perf_counter()
     stored = 0.0
     for item in worker(stream):
+        dog.rest()
         before = time.perf_counter()
         _commit(item, plan, start, journal, queue, comm.rank)
+        stream.done(item.row)
         stored += time.perf_counter() - before
+        dog.alive()
+    dog.rest()
+    world.witness.farewell()
     ended = time.perf_counter()
     queue.close()
     last = comm.allreduce(ended - began, op=_maximum())

@@ -203,7 +203,8 @@ def prepare(options: Options) -> Prepared:
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, slots=options.batch,
-        save_every=options.save_every, writer=options.writer)
+        save_every=options.save_every,
+        record_timeout=options.record_timeout, writer=options.writer)
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, collection, chosen, table,

@@ -330,6 +330,7 @@ def make_plan(
         np.array(wanted), settings, list(files), meta, run_options(options),
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, save_every=options.save_every,
+        record_timeout=options.record_timeout,
         writer=options.writer, seconds=np.array(seconds))
 
 

@@ -6,13 +6,15 @@ one rank ends the whole job with that code (measured: without this it hangs).
 """
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -20,6 +22,7 @@ from mpiapp.errors import InputError, StoreError
 from mpiapp.parallel import binding
 from mpiapp.parallel.agree import AgreedExit, agree
 from mpiapp.parallel.stop import StopWatch
+from mpiapp.parallel.witness import NoWitness, Witness, call_witness
 
 DONE, STOPPED, USAGE, FAILED, RESUMABLE = range(5)
 
@@ -41,12 +44,14 @@ class Resources:
 
 @dataclass(frozen=True)
 class World:
-    """What a program runs in: communicator, placements, reasons to stop."""
+    """What a program runs in: communicator, placements, reasons to stop,
+    the witness of this rank's death."""
 
     comm: Any
     placement: binding.Placement
     placements: tuple[binding.Placement, ...]
     watch: StopWatch = field(default_factory=StopWatch)
+    witness: Witness | NoWitness = field(default_factory=NoWitness)
 
 
 def is_root() -> bool:
@@ -137,16 +142,19 @@ def _guard_threads(comm: Any) -> None:
 
 def _enter(
     comm: Any, placement: binding.Placement, resources: Resources,
-    watch: StopWatch,
+    watch: StopWatch, witness: Witness | NoWitness,
 ) -> World:
     """Collective: check the launch, open the logs, meet the other ranks."""
     _check_size(comm, placement.seat)
     with agree(comm, 'opening the logs'):
         _set_logging(comm, resources)
-    return World(comm, placement, tuple(comm.allgather(placement)), watch)
+    return World(comm, placement, tuple(comm.allgather(placement)), watch,
+                 witness)
 
 
-def _run(comm: Any, main: Callable[[], int]) -> int:
+def _run(
+    comm: Any, main: Callable[[], int], witness: Witness | NoWitness,
+) -> int:
     """Run `main`; only ends that all ranks share come back from here."""
     try:
         return main()
@@ -158,12 +166,29 @@ def _run(comm: Any, main: Callable[[], int]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         if code:
+            witness.farewell()
             _abort(comm, code, f'left with exit code {end.code}')
         return 0
     except StoreError as error:
+        witness.farewell()
         _abort(comm, STOPPED, f'error: {error}')
-    except BaseException:
+    except Exception as error:
+        witness.tell(error)
         _abort(comm, STOPPED, traceback.format_exc())
+    except BaseException:
+        witness.farewell()
+        _abort(comm, STOPPED, traceback.format_exc())
+
+
+@contextmanager
+def witnessed(seat: binding.Seat) -> Iterator[Witness | NoWitness]:
+    """Have a witness for the time of the block."""
+    witness = call_witness(f'rank {seat.rank} of {seat.size}')
+    try:
+        yield witness
+    finally:
+        faulthandler.disable()
+        witness.close()
 
 
 def launch(main: Callable[[World], int], resources: Resources) -> int:
@@ -184,11 +209,15 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     except InputError as error:
         leave(USAGE, f'error: {error}')
     binding.occupy(placement)
-    with StopWatch(resources.time_limit) as watch:
+    with StopWatch(resources.time_limit) as watch, \
+            witnessed(placement.seat) as witness:
         comm = _start_mpi().COMM_WORLD.Dup()
         _guard_threads(comm)
+        if witness.report is not None:
+            # after MPI_Init, which sets handlers of its own: they follow
+            faulthandler.enable(witness.report)
         code = _run(comm, lambda: main(
-            _enter(comm, placement, resources, watch)))
+            _enter(comm, placement, resources, watch, witness)), witness)
     sys.stdout.flush()
     sys.stderr.flush()
     return code

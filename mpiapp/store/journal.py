@@ -34,15 +34,15 @@ VERSION = 1
 HEAD = struct.Struct('<8sIII')
 ENTRY = struct.Struct('<IQBq')
 BODY = struct.Struct('<QBq')
-ROW, STATE, NOTE = 1, 2, 3
+ROW, STATE, NOTE, BEGUN, BLAME = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
 class JournalIndex:
     """What a journal holds, entry by entry, without the payloads.
 
-    `rows`, `offsets` int64 [n], `kinds`, `statuses` int8 [n] (status 0 of a
-    suspended state or a note), `lengths` int64 [n, n_axes].  `n_ignored`
+    `rows`, `offsets` int64 [n], `kinds`, `statuses` int8 [n] (status 0 of all
+    that is no result), `lengths` int64 [n, n_axes].  `n_ignored`
     counts bytes behind the last sound entry.
     """
 
@@ -87,6 +87,14 @@ class JournalWriter:
     def append_state(self, row: int, state: bytes) -> None:
         """Append the state of suspended work."""
         self._append(STATE, row, state)
+
+    def append_begun(self, row: int) -> None:
+        """Append that a record is taken up: what a dead rank was at."""
+        self._append(BEGUN, row, b'')
+
+    def append_blame(self, row: int, blame: Mapping[str, Any]) -> None:
+        """Append that a rank died at a record (JSON data)."""
+        self._append(BLAME, row, json.dumps(blame, sort_keys=True).encode())
 
     def append_note(self, text: str, row: int = -1) -> None:
         """Append a remark for people; nothing reads it back."""
