@@ -4,7 +4,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpiapp.analysis import check_options
 from mpiapp.config import (
@@ -97,7 +97,10 @@ class Options(Computing, Ensembles):
         check=positive)
 
 
-def settle(options: Options) -> Options:
+O = TypeVar('O', bound=Options)
+
+
+def settle(options: O) -> O:
     """Check what concerns several options, and fill in what follows.
 
     Raises:

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
-       for unit in ('program', 'refinement')},
+       for unit in ('program', 'refinement', 'checks')},
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
     'relaxation': (GROUND | STEPS
