@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.parallel import launch
+from mpiapp import starting
+from mpiapp.parallel import elastic, launch
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.binding import ranges
 from mpiapp.parallel.launch import World
@@ -26,16 +27,15 @@ from mpiapp.parallel.stop import REASONS
 from mpiapp.parallel.stream import RankStream
 from mpiapp.parallel.watchdog import Watchdog
 from mpiapp.parallel.workqueue import WorkQueue, counter
-from mpiapp.partition import CostModel, initial_shares, longest_first
+from mpiapp.partition import CostModel
 from mpiapp.records import (
-    DONE, FAILURES, Finished, Floats, Ints, Row, Schema, Status, Stream,
-    Suspended
+    FAILURES, Finished, Floats, Row, Schema, Status, Stream, Suspended
 )
+from mpiapp.starting import Start
 from mpiapp.store import blame, folder
 from mpiapp.store.campaign import write_campaign
 from mpiapp.store.journal import JournalWriter, read_payloads
 from mpiapp.store.sources import share_results, survey_together
-from mpiapp.store.survey import Survey
 
 log = logging.getLogger('mpiapp')
 #: what goes to the log files of the ranks alone
@@ -143,56 +143,36 @@ class Outcome:
 Worker = Callable[[Stream], Iterator[Finished | Suspended]]
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Where this run begins, equal on all ranks."""
-
-    folder: Path
-    run: int
-    digest: str
-    shares: Sequence[Ints]
-    order: Ints
-    retries: NDArray[np.int32]
-    states: Mapping[int, tuple[Path, int]]
-    blames: Sequence[blame.Blame] = ()
-    left_out: Mapping[int, Sequence[blame.Blame]] = field(
-        default_factory=dict)
-    suspects: frozenset[int] = frozenset()
-
-    @property
-    def todo(self) -> Ints:
-        """All rows that are left to do."""
-        return np.concatenate([*self.shares, self.order])
-
-
 def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     """Collective: do the work of a plan and write its result file.
+
+    Where ranks may die alone (`parallel.elastic`) the others do what these
+    left; `world.comm` then holds the survivors.
 
     Raises:
         AgreedExit: the campaign can't be started or continued (code 2).
     """
-    comm = world.comm
+    comm, me = world.comm, world.comm.rank
     opened = None
     with agree(comm, 'opening the campaign'):
-        if comm.rank == 0:
+        if me == 0:
             opened = folder.open_campaign(
                 plan.result, plan.settings, plan.inputs, plan.schema,
                 plan.resume, plan.overwrite)
-    start = _start(comm, plan, opened)
+    path, number, digest = comm.bcast(
+        opened and (opened.path, opened.run, opened.digest))
+    start = starting.start(comm, plan, path, number, digest)
+    if me == 0:
+        starting.announce(plan, start)
     journal = None
     with agree(comm, 'opening the journals'):
         journal = JournalWriter(
-            start.folder / folder.journal_name(start.run, comm.rank),
-            plan.schema,
-            {'digest': start.digest, 'rank': comm.rank, 'run': start.run},
-            plan.save_every)
-        if comm.rank == 0:
-            _lay_blame(plan, start, journal)
+            path / folder.journal_name(number, me), plan.schema,
+            {'digest': digest, 'rank': me, 'run': number}, plan.save_every)
     assert journal is not None
-    stopped, wall, figures = _work(world, plan, worker, start, journal)
+    stopped, wall, ranks = _work_on(world, plan, worker, start, journal)
     journal.close()
-    ranks = tuple(comm.allgather(figures))
-    statuses, seconds = write(world, plan, start.folder, ranks, wall)
+    statuses, seconds = write(world, plan, path, ranks, wall)
     if opened is not None:
         opened.close()
     pending = bool((statuses == Status.PENDING).any())
@@ -200,75 +180,34 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     return Outcome(statuses, reason, wall, ranks, seconds)
 
 
-def _lay_blame(plan: Plan, start: _Start, journal: JournalWriter) -> None:
-    """Write down who died of what, and the rows of those left out."""
-    for one in start.blames:
-        journal.append_blame(one.row, blame.as_json(one))
-    for row, blames in start.left_out.items():
-        known = {} if plan.blank is None else plan.blank(row)
-        values = blame.quarantine_row(known, blames)
-        log.warning('row %d (%s): %s', row,
-                    known.get('name', 'no name'), values['message'])
-        journal.append_row(row, values)
-    journal.sync()
-    blame.forget_deaths(start.folder)
-
-
-def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
-    """Survey the journals of earlier runs, decide what is left to do."""
-    path, number, digest = comm.bcast(
-        opened and (opened.path, opened.run, opened.digest))
-    found = survey_together(comm, path, plan.schema, digest)
-    start = None
-    with agree(comm, 'reading the journals'):
-        if found is not None:
-            for name, n_bytes in found.ignored.items():
-                log.warning('journal %s: %d bytes of a torn last entry are '
-                            'ignored', name, n_bytes)
-            start = _plan_start(plan, comm.size, found, path, number, digest,
-                                blame.deaths(path))
-            n_left, n_all = len(start.todo), int(plan.wanted.sum())
-            if plan.resume:
-                log.info('resuming: %d of %d records are done, %d are left',
-                         n_all - n_left, n_all, n_left) if number > 1 else \
-                    log.info('nothing to resume in %s: starting anew', path)
-    result: _Start = comm.bcast(start)
-    return result
-
-
-def _plan_start(
-    plan: Plan, n_ranks: int, found: Survey, path: Path, number: int,
-    digest: str, left: Sequence[blame.Death],
-) -> _Start:
-    progress = found.progress(plan.n_records)
-    finished = np.isin(progress.status, [int(s) for s in DONE])
-    if not plan.retry_failed:
-        finished |= progress.status == Status.FAILED
-    new = blame.new_blames(found, left)
-    blames = blame.old_blames(path, found) + new
-    points = blame.points_of(blames)
-    left_out = {
-        row: [b for b in blames if b.row == row] for row in
-        sorted({b.row for b in new if not finished[b.row]
-                and points[b.row] >= blame.LIMIT})}
-    finished[list(left_out)] = True
-    todo = np.flatnonzero(plan.wanted & ~finished).astype(np.int64)
-    costs = plan.costs[todo]
-    order = longest_first(costs, todo)
-    suspects = np.isin(todo[order], list(points))
-    order = np.concatenate([order[~suspects], order[suspects]])
-    shares = initial_shares(order, costs, n_ranks, plan.slots)
-    states = {
-        int(s['row']): (path / found.names[s['journal']], int(s['offset']))
-        for s in found.live_states()}
-    return _Start(path, number, digest, [todo[s] for s in shares],
-                  todo[order[sum(map(len, shares)):]], progress.retries,
-                  states, new, left_out, frozenset(points))
+def _work_on(
+    world: World, plan: Plan, worker: Worker, start: Start,
+    journal: JournalWriter,
+) -> tuple[int, float, tuple[Mapping[str, float], ...]]:
+    """Work until all is done by those ranks that live."""
+    watched = start.folder / blame.death_name(start.run, world.comm.rank)
+    while True:
+        with agree(world.comm, 'writing the blame for dead ranks'):
+            if world.comm.rank == 0:
+                starting.lay_blame(plan, start, journal)
+        try:
+            stopped, wall, figures = _work(
+                world, plan, worker, start, journal, watched)
+            return stopped, wall, tuple(world.comm.allgather(figures))
+        except Exception as error:
+            if not elastic.is_loss(error, world.comm):
+                raise
+        gone = world.heal()
+        if world.comm.rank == 0:
+            log.warning('\nrank(s) %s died: the %d others do what was left',
+                        ', '.join(map(str, gone)), world.comm.size)
+        start = starting.start(
+            world.comm, plan, start.folder, start.run, start.digest)
 
 
 def _work(
-    world: World, plan: Plan, worker: Worker, start: _Start,
-    journal: JournalWriter,
+    world: World, plan: Plan, worker: Worker, start: Start,
+    journal: JournalWriter, watched: Path,
 ) -> tuple[int, float, dict[str, float]]:
     """Pull and work until the list has ended or all ranks stop."""
     comm = world.comm
@@ -287,8 +226,7 @@ def _work(
                         world.witness)
     progress = _progress(comm, plan, start, queue)
     comm.Barrier()
-    world.witness.watch(
-        start.folder / blame.death_name(start.run, comm.rank))
+    world.witness.watch(watched)
     began = time.perf_counter()
     stored = 0.0
     for item in worker(stream):
@@ -301,9 +239,11 @@ def _work(
     dog.rest()
     world.witness.farewell()
     ended = time.perf_counter()
-    queue.close()
-    last = comm.allreduce(ended - began, op=_maximum())
-    progress.close()
+    try:
+        queue.close()
+        last = comm.allreduce(ended - began, op=_maximum())
+    finally:
+        progress.close()
     stopped = queue.stop_reason
     counts = queue.counters
     busy = ended - began - stored - queue.waited
@@ -322,7 +262,7 @@ def _maximum() -> Any:
 
 
 def _commit(
-    item: Finished | Suspended, plan: Plan, start: _Start,
+    item: Finished | Suspended, plan: Plan, start: Start,
     journal: JournalWriter, queue: WorkQueue, rank: int,
 ) -> None:
     """Make a result or a state safe, then count it."""
@@ -345,7 +285,7 @@ def _commit(
 
 
 def _progress(
-    comm: Any, plan: Plan, start: _Start, queue: WorkQueue,
+    comm: Any, plan: Plan, start: Start, queue: WorkQueue,
 ) -> Progress | NullProgress:
     """Return the progress line on rank 0, a silent one elsewhere.
 

@@ -97,10 +97,10 @@ class Options(Computing, Ensembles):
         check=positive)
 
 
-O = TypeVar('O', bound=Options)
+Chosen = TypeVar('Chosen', bound=Options)
 
 
-def settle(options: O) -> O:
+def settle(options: Chosen) -> Chosen:
     """Check what concerns several options, and fill in what follows.
 
     Raises:

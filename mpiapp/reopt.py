@@ -99,6 +99,8 @@ def run(world: World, options: Options) -> int:
     end = outcomes[-1]
     if not end.stopped:
         end = replace(end, statuses=joined_statuses(outcomes))
+    # that of the survivors, where ranks died
+    comm = world.comm
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             finish(options, prepared, outcomes[0])

@@ -173,7 +173,8 @@ def run(world: World, options: Options) -> int:
         return DONE
     prepared = with_blanks(prepared)
     outcome = engine.run(world, prepared.plan, make_worker(options, prepared))
-    code = None
+    # that of the survivors, where ranks died
+    comm, code = world.comm, None
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             code = finish(options, prepared, outcome)

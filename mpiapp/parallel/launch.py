@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from mpiapp.errors import InputError, StoreError
-from mpiapp.parallel import binding
+from mpiapp.parallel import binding, elastic
 from mpiapp.parallel.agree import AgreedExit, agree
 from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.witness import NoWitness, Witness, call_witness
@@ -45,13 +45,33 @@ class Resources:
 @dataclass(frozen=True)
 class World:
     """What a program runs in: communicator, placements, reasons to stop,
-    the witness of this rank's death."""
+    the witness of this rank's death.
+
+    All but `heal` leaves it as it is; take `comm` anew after `engine.run`.
+    """
 
     comm: Any
     placement: binding.Placement
     placements: tuple[binding.Placement, ...]
     watch: StopWatch = field(default_factory=StopWatch)
     witness: Witness | NoWitness = field(default_factory=NoWitness)
+
+    def heal(self) -> list[int]:
+        """Collective among those alive: leave dead ranks behind.
+
+        Returns their old ranks; `comm` and `placements` are those of the
+        survivors from now on.  Without rank 0, which holds the lock and
+        the options, the job ends.
+        """
+        comm, alive = elastic.survivors(self.comm)
+        if alive[0]:
+            _abort(comm, STOPPED, 'rank 0 died: nothing that is finished is '
+                   'lost, go on with --resume')
+        gone = sorted(set(range(len(self.placements))) - set(alive))
+        object.__setattr__(self, 'placements', tuple(
+            self.placements[r] for r in alive))
+        object.__setattr__(self, 'comm', comm)
+        return gone
 
 
 def is_root() -> bool:
@@ -216,8 +236,16 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
         if witness.report is not None:
             # after MPI_Init, which sets handlers of its own: they follow
             faulthandler.enable(witness.report)
-        code = _run(comm, lambda: main(
-            _enter(comm, placement, resources, watch, witness)), witness)
+        worlds: list[World] = []
+
+        def entered() -> int:
+            worlds.append(_enter(comm, placement, resources, watch, witness))
+            return main(worlds[0])
+        code = _run(comm, entered, witness)
     sys.stdout.flush()
     sys.stderr.flush()
+    if worlds and worlds[0].comm.size < comm.size:
+        # MPI_Finalize would wait for the dead
+        worlds[0].comm.barrier()
+        os._exit(code)
     return code

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mpiapp.parallel import elastic
 from mpiapp.parallel.nodeshare import NodeShare
 from mpiapp.records import Ints
 
@@ -117,7 +119,8 @@ class WorkQueue:
             raise RuntimeError(
                 'several nodes need an MPI with MPI_THREAD_MULTIPLE')
         target = self._serve if self._comm.rank == 0 else self._fetch
-        thread = threading.Thread(target=target, daemon=True)
+        thread = threading.Thread(target=self._while_all_live,
+                                  args=(target,), daemon=True)
         thread.start()
         return thread
 
@@ -183,6 +186,20 @@ class WorkQueue:
         return total
 
     # between nodes
+
+    def _while_all_live(self, target: Callable[[], None]) -> None:
+        """Run a thread's part; where a rank is gone no more work comes."""
+        try:
+            target()
+        except Exception as error:
+            if not elastic.is_loss(error, self._comm):
+                raise
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let all ranks run dry and meet their error in `close`."""
+        self._words[EXHAUSTED] = 1
+        elastic.revoke(self._comm)
 
     def _serve(self) -> None:
         """Answer the first ranks of other nodes until all have gone."""
@@ -254,12 +271,19 @@ class WorkQueue:
 
     def close(self) -> None:
         """Collective: end the threads, free the communicators."""
-        # all ranks of this node have finished before its thread says bye
-        idle_barrier(self._node)
-        self._closing.set()
-        if self._thread:
-            self._thread.join()
-        idle_barrier(self._comm)
+        try:
+            # all ranks of this node have finished before its thread says bye
+            idle_barrier(self._node)
+            self._closing.set()
+            if self._thread:
+                self._thread.join()
+            idle_barrier(self._comm)
+        except Exception as error:
+            if elastic.is_loss(error, self._comm):
+                elastic.revoke(self._node)
+                self._closing.set()
+                self._abandon()
+            raise
         if self._own_node_comm:
             self._node.Free()
         self._comm.Free()

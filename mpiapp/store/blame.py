@@ -180,7 +180,8 @@ def quarantine_row(
     runs = sorted({b.run for b in blames})
     last = blames[-1]
     hung = any(b.points == LIMIT for b in blames)
-    times = 'died' if len(runs) == 1 else f'died {len(runs)} times'
+    n = len({(b.run, b.rank) for b in blames})
+    times = 'died' if n == 1 else f'died {n} times'
     return {
         **known, 'status': 3,
         'reason': 'time_limit' if hung else 'killed_rank',
