@@ -17,6 +17,8 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 #: commands: files of mpiapp/benchmarks with ABOUT, add_options and run
 COMMANDS = {
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
+    'soak': 'kill a campaign at random, resume it, compare the result',
+    'queue': 'the queue on 16,384 ranks, simulated with its own rules',
     'ranks': 'the same ensemble on 1 and on 2 ranks',
 }
 
