@@ -212,7 +212,7 @@ def _work(
     """Pull and work until the list has ended or all ranks stop."""
     comm = world.comm
     first = comm.scatter(start.shares if comm.rank == 0 else None)
-    queue = WorkQueue(comm, start.order)
+    queue = WorkQueue(comm, start.order, costs=plan.costs[start.order])
 
     def state_of(row: int) -> bytes:
         if row not in start.states:
