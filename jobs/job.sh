@@ -51,7 +51,7 @@ run_step() {
         wait "$step" && code=0 || code=$?
         kill -0 "$step" 2>/dev/null || break
     done
-    trap - USR1
+    trap - USR1 TERM
     return "$code"
 }
 

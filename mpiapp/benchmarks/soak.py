@@ -75,7 +75,6 @@ def run(options: argparse.Namespace) -> int:
         while tally.kills < options.kills:
             prefix = Path(folder) / f'c{tally.campaigns}'
             campaign(options, prefix, reference, seconds, chance, tally)
-            print(line(tally), flush=True)
     result = {
         'kills': tally.kills, 'of_one_rank': tally.of_one,
         'of_all': tally.kills - tally.of_one,
@@ -128,6 +127,7 @@ def campaign(
         code = job.wait(LIMIT_SECONDS)
         wait_for_lock(prefix)
         tally.codes[str(code)] += 1
+        print(line(tally), flush=True)
         resume = (prefix.with_suffix('.journal') / 'campaign.json').exists()
         if code == 0:
             break
@@ -153,8 +153,10 @@ def start(
              *(['--resume'] if resume else [])]
     with open(prefix.with_suffix('.log'), 'ab') as log:
         try:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL,
-                                    stdout=log, stderr=log)
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                # without what MPI, which h5py loads, has set in this process
+                env=dict(os.environ))
         except FileNotFoundError as error:
             raise InputError('there is no mpirun') from error
 

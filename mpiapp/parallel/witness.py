@@ -18,9 +18,11 @@ import traceback
 from pathlib import Path
 from typing import IO
 
-#: lines that begin with a colon name the file to leave, '' for none; what
+#: Slurm signals every process of a step, this one too: it stays.
+#: Lines that begin with a colon name the file to leave, '' for none; what
 #: else comes are numbers of signals.  Crash reports come by descriptor.
 SCRIPT = '''
+trap '' HUP INT TERM USR1
 note= told=
 while IFS= read -r line; do
     case $line in

@@ -45,6 +45,17 @@ def test_a_death_is_noted_and_told(tmp_path: Path) -> None:
     assert 'mpiapp: rank 3 of 5 died at work; what is finished' in told
 
 
+def test_a_signal_to_all_processes_leaves_the_witness_in_place(
+    tmp_path: Path,
+) -> None:
+    # as Slurm does; the rank itself has not been sent it
+    act = ("import time; time.sleep(0.3); "
+           "os.kill(witness._shell.pid, signal.SIGUSR1); "
+           "os.kill(witness._shell.pid, signal.SIGTERM); time.sleep(0.1)")
+    told, noted = lived(act, tmp_path / 'died')
+    assert noted
+
+
 def test_an_error_goes_into_the_note(tmp_path: Path) -> None:
     path = tmp_path / 'died'
     told, noted = lived("witness.tell(ValueError('odd'))", path)
