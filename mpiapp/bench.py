@@ -22,6 +22,9 @@ COMMANDS = {
     'ranks': 'the same ensemble on 1 and on 2 ranks',
 }
 
+#: commands whose file has another name: queue is one of Python's own
+FILES = {'queue': 'simulated'}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that is named; returns its exit code."""
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def module_of(name: str) -> ModuleType:
     """Return the module of a command."""
-    return import_module(f'mpiapp.benchmarks.{name}')
+    return import_module(f'mpiapp.benchmarks.{FILES.get(name, name)}')
 
 
 def usage(words: Sequence[str]) -> int:
