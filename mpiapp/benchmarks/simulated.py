@@ -376,10 +376,12 @@ def memory(case: Case) -> dict[str, float]:
 
 def files(case: Case, n_atoms: int = 150) -> dict[str, float]:
     """Return number and bytes of the files of a campaign of `reopt`."""
-    from mpiapp.engine import size_of_results
     from mpiapp.records import RELAX
     from mpiapp.store.packing import schema_json
-    result = size_of_results(RELAX, np.full(1, n_atoms, np.int32)) / 2
+    result = float(sum(
+        np.dtype(c.dtype).itemsize * int(np.prod(c.shape))
+        * (n_atoms if c.ragged in ('atom', 'bond') else not c.ragged)
+        for c in RELAX.columns))
     return {'journals': float(case.ranks),
             'bytes_of_heads': float(case.ranks * len(schema_json(RELAX))),
             'bytes_of_journals': result * case.records,
