@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpiapp.potentials.base import (
     Potential, PotentialOptions, file_sha256, settle, unusable
 )
 from mpiapp.potentials.mace import graph as graphs
 from mpiapp.potentials.mace.loading import Loaded, load
+from mpiapp.potentials.mace.surface import MaceSurface
 from mpiapp.records import Batch, Evaluation, Floats, InputError, Ints
 
 #: neighbours of an atom per A^3 of its cut-off sphere, in molecules
@@ -92,6 +94,7 @@ class MaceReference:
     backend: str = 'reference'
     accepts_charge: bool = False
     topology_guards: bool = True
+    hessian_kind: str = 'autograd'
 
     @property
     def elements(self) -> frozenset[int]:
@@ -116,6 +119,10 @@ class MaceReference:
         """Return the same potential with that finisher."""
         return replace(self, finisher=finisher)
 
+    def surface(self) -> MaceSurface:
+        """Return the same model for programs that stay on the device."""
+        return MaceSurface(self)
+
     def evaluate(self, batch: Batch) -> Evaluation:
         """Return energies and forces of all molecules from one graph.
 
@@ -130,7 +137,7 @@ class MaceReference:
         try:
             if good:
                 graph = graphs.build(
-                    batch, good, self._species_of(), self.model.r_max)
+                    batch, good, self.species_of(), self.model.r_max)
                 e_atoms, f_atoms = self._run(graph)
                 interaction[good] = _per_molecule(e_atoms, graph)
                 energies[good] = interaction[good] + _per_molecule(
@@ -143,7 +150,13 @@ class MaceReference:
             failures |= dict.fromkeys(good, ('out_of_memory', str(error)))
         return settle(batch, energies, forces, interaction, failures)
 
-    def _species_of(self) -> Ints:
+    def hessian(self, numbers: NDArray[np.int32], positions: Floats,
+                charge: int, unpaired: int) -> Floats:
+        """Return the Hessian [3n, 3n], eV/A^2; charges have no effect."""
+        from mpiapp.potentials.mace.hessian import hessian
+        return hessian(self, numbers, positions)
+
+    def species_of(self) -> Ints:
         """Return the index of an element by atomic number [119]."""
         table = np.full(119, -1, np.int64)
         table[self.model.numbers] = np.arange(len(self.model.numbers))
@@ -152,11 +165,11 @@ class MaceReference:
     def _run(self, graph: graphs.Graph) -> tuple[Floats, Floats]:
         """Return the model's atomic energies [n_atoms] and the forces."""
         out = self.model.module(
-            self._inputs(graph), training=False, compute_force=True)
+            self.inputs(graph), training=False, compute_force=True)
         return (out['node_energy'].detach().double().cpu().numpy(),
                 out['forces'].detach().double().cpu().numpy())
 
-    def _inputs(self, graph: graphs.Graph) -> dict[str, Any]:
+    def inputs(self, graph: graphs.Graph) -> dict[str, Any]:
         """Return the dictionary that the model takes, on its device."""
         import torch
         dtype = getattr(torch, self.dtype)
