@@ -21,7 +21,7 @@ GROUND = {'records', 'units', 'config', 'errors', 'data_files',
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
-WORK = {'engine', 'workers', 'benchmarks'}
+WORK = {'engine', 'starting', 'workers', 'benchmarks'}
 
 BELOW = GROUND | STEPS | {'parallel'} | OUTPUT | WORK
 ALLOWED: dict[str, set[str]] = {
@@ -36,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
-       for unit in ('program', 'refinement')},
+       for unit in ('program', 'refinement', 'checks')},
+    'engine': GROUND | STEPS | {'parallel', 'starting'} | OUTPUT,
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
     'evaluation': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
