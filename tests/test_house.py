@@ -21,7 +21,7 @@ GROUND = {'records', 'units', 'config', 'errors', 'data_files',
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry'}
 OUTPUT = {'store', 'reporting'}
-WORK = {'engine', 'workers', 'benchmarks'}
+WORK = {'engine', 'workers'}
 
 ALLOWED: dict[str, set[str]] = {
     'errors': set(),
@@ -36,6 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
        for unit in ('program', 'refinement')},
+    'benchmarks': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                   | WORK),
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
     'relaxation': (GROUND | STEPS

@@ -33,6 +33,8 @@ SHAPES = {
     'small': Shape('96x0e', 4.5),
     'medium': Shape('128x0e+128x1o', 5.0),
 }
+#: for tests and quick looks
+TINY = Shape('8x0e', 4.0)
 
 
 def write_model(shape: Shape, path: Path) -> None:
@@ -74,7 +76,7 @@ def _model(shape: Shape) -> Any:
 
 def pyrene_dimer() -> Structure:
     """Return two pyrenes, 52 atoms, stacked in parallel."""
-    numbers, positions = _embedded(PYRENE)
+    numbers, positions = embedded(PYRENE)
     centred = positions - positions.mean(axis=0)
     # rows of the last factor are the principal axes, the normal last
     flat = centred @ np.linalg.svd(centred)[2].T
@@ -85,15 +87,16 @@ def pyrene_dimer() -> Structure:
 
 def organic_molecule() -> Structure:
     """Return a drug-like molecule of 58 atoms."""
-    return Structure(0, 0, 0, *_embedded(ORGANIC))
+    return Structure(0, 0, 0, *embedded(ORGANIC))
 
 
-def _embedded(smiles: str) -> tuple[Any, Any]:
+def embedded(smiles: str) -> tuple[Any, Any]:
+    """Return numbers [n_atoms] and MMFF-relaxed positions [n_atoms, 3] A."""
     from rdkit import Chem
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
     rdDistGeom.EmbedMolecule(molecule, randomSeed=7)
-    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
     numbers = np.array([a.GetAtomicNum() for a in molecule.GetAtoms()],
                        np.int32)
     return numbers, molecule.GetConformer().GetPositions()

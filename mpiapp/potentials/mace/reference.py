@@ -130,10 +130,10 @@ class MaceReference:
         try:
             if good:
                 graph = graphs.build(
-                    batch, good, self._species_of(), self.model.r_max)
+                    batch, good, self.species_of(), self.model.r_max)
                 e_atoms, f_atoms = self._run(graph)
-                interaction[good] = _per_molecule(e_atoms, graph)
-                energies[good] = interaction[good] + _per_molecule(
+                interaction[good] = per_molecule(e_atoms, graph)
+                energies[good] = interaction[good] + per_molecule(
                     self.model.e0[graph.species], graph)
                 for i, j in enumerate(good):
                     forces[batch.part(j)] = f_atoms[graph.part(i)]
@@ -143,7 +143,7 @@ class MaceReference:
             failures |= dict.fromkeys(good, ('out_of_memory', str(error)))
         return settle(batch, energies, forces, interaction, failures)
 
-    def _species_of(self) -> Ints:
+    def species_of(self) -> Ints:
         """Return the index of an element by atomic number [119]."""
         table = np.full(119, -1, np.int64)
         table[self.model.numbers] = np.arange(len(self.model.numbers))
@@ -152,11 +152,11 @@ class MaceReference:
     def _run(self, graph: graphs.Graph) -> tuple[Floats, Floats]:
         """Return the model's atomic energies [n_atoms] and the forces."""
         out = self.model.module(
-            self._inputs(graph), training=False, compute_force=True)
+            self.inputs(graph), training=False, compute_force=True)
         return (out['node_energy'].detach().double().cpu().numpy(),
                 out['forces'].detach().double().cpu().numpy())
 
-    def _inputs(self, graph: graphs.Graph) -> dict[str, Any]:
+    def inputs(self, graph: graphs.Graph) -> dict[str, Any]:
         """Return the dictionary that the model takes, on its device."""
         import torch
         dtype = getattr(torch, self.dtype)
@@ -198,7 +198,7 @@ def bytes_per_atom(model: Loaded, itemsize: int) -> float:
     return float(COPIES * numbers * itemsize)
 
 
-def _per_molecule(values: Floats, graph: graphs.Graph) -> Floats:
+def per_molecule(values: Floats, graph: graphs.Graph) -> Floats:
     """Sum values [n_atoms] over the atoms of each molecule, in their order."""
     sums = np.bincount(graph.molecule, values, len(graph.offsets) - 1)
     return sums.astype(np.float64)
