@@ -18,6 +18,9 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 #: they run on all ranks, with main
 COMMANDS = {
     'inference': 'a matrix of models, ways, precisions, sizes and batches',
+    'scaling': 'ranks, threads and schedules: strong and weak scaling',
+    'tune': 'find back end, precision, batch, ranks; write a profile',
+    'compare': 'two results: ratios with intervals, regressions',
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
     'ranks': 'the same ensemble on 1 and on 2 ranks',
 }

@@ -16,6 +16,8 @@ from mpiapp.records import Structure
 ELEMENTS = (1, 6, 7, 8, 9, 15, 16, 17, 35, 53)
 #: A; distance of the planes of the dimer
 STACKING = 4.5
+#: A; distance of small fragments before they are relaxed together
+GRID = 3.2
 PYRENE = 'c1cc2ccc3cccc4ccc(c1)c2c34'
 #: 58 atoms: C, H, N, O, S, F and Cl
 ORGANIC = 'CCCCCCOc1ccc(cc1F)-c1ccc(s1)C(=O)Nc1cc(Cl)cnc1OCC'
@@ -96,7 +98,23 @@ def embedded(smiles: str) -> tuple[Any, Any]:
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
     rdDistGeom.EmbedMolecule(molecule, randomSeed=7)
+    _spread_fragments(molecule)
     rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
     numbers = np.array([a.GetAtomicNum() for a in molecule.GetAtoms()],
                        np.int32)
     return numbers, molecule.GetConformer().GetPositions()
+
+
+def _spread_fragments(molecule: Any) -> None:
+    """Put fragments, which are embedded on each other, on a grid."""
+    from rdkit import Chem
+    fragments = Chem.GetMolFrags(molecule)
+    if len(fragments) == 1:
+        return
+    conformer = molecule.GetConformer()
+    positions = conformer.GetPositions()
+    for i, atoms in enumerate(map(list, fragments)):
+        place = GRID * np.array([i % 2, i // 2 % 2, i // 4])
+        moved = positions[atoms] - positions[atoms].mean(axis=0) + place
+        for atom, x in zip(atoms, moved):
+            conformer.SetAtomPosition(int(atom), x.tolist())
