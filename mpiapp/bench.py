@@ -18,6 +18,7 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 #: they run on all ranks, with main
 COMMANDS = {
     'inference': 'a matrix of models, ways, precisions, sizes and batches',
+    'neighbours': 'lists of pairs: equal sets, then their times',
     'scaling': 'ranks, threads and schedules: strong and weak scaling',
     'tune': 'find back end, precision, batch, ranks; write a profile',
     'compare': 'two results: ratios with intervals, regressions',

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpiapp.benchmarks.harness.clock import Way, copies
-from mpiapp.benchmarks.harness.variants import AUTOCAST, TF32
+from mpiapp.benchmarks.harness.variants import AUTOCAST, LINEAR, TF32
 from mpiapp.potentials.guard import TOLERANCES, Tolerance
 from mpiapp.records import Batch, Evaluation, Floats, Structure
 
@@ -54,7 +54,7 @@ def arithmetic(way: str, dtype: str) -> str:
     """Return the key of `ALLOWED` for a way."""
     if way == TF32:
         return 'tf32'
-    return way.rpartition('-')[2] if way in AUTOCAST else dtype
+    return way.rpartition('-')[2] if way in {**AUTOCAST, **LINEAR} else dtype
 
 
 class Oracle:

@@ -25,13 +25,15 @@ COMPILE = {
     'compile': 'default', 'compile-reduce-overhead': 'reduce-overhead',
     'compile-max-autotune': 'max-autotune',
 }
-#: half precision in linear layers, weights stay as they are
+#: all that PyTorch's autocast lowers; mace-torch 0.3.16 raises under it
 AUTOCAST = {'autocast-bf16': 'bfloat16', 'autocast-fp16': 'float16'}
+#: linear layers alone in half precision, the rest in float32
+LINEAR = {'linear-bf16': 'bfloat16', 'linear-fp16': 'float16'}
 TF32 = 'tf32'
 #: back ends that are PyTorch modules with the reference's inputs
 TORCH = ('reference', 'poly', 'cueq', 'oeq')
 OTHERS = ('native', 'calculator', 'torchscript', 'hybrid')
-NAMES = (*TORCH, *OTHERS, *COMPILE, *AUTOCAST, TF32)
+NAMES = (*TORCH, *OTHERS, *COMPILE, *AUTOCAST, *LINEAR, TF32)
 
 #: inputs, whether forces are wanted -> atomic energies and forces or None
 Core = Callable[[dict[str, Any], bool], tuple[Any, Any]]
@@ -81,6 +83,8 @@ def _built(cell: Cell, path: str) -> Built:
         return _compiled(options, COMPILE[cell.way])
     if cell.way in AUTOCAST:
         return _autocast(options, AUTOCAST[cell.way])
+    if cell.way in LINEAR:
+        return _linear(options, LINEAR[cell.way])
     if cell.way == TF32:
         return _tf32(options)
     if cell.way == 'hybrid':
@@ -121,13 +125,13 @@ def _compiled(options: PotentialOptions, mode: str) -> Built:
     zero forces with torch 2.13 (the gate sees it).
     """
     import torch
-    from mace.tools.compile import disable_e3nn_codegen
+    from mace.tools.compile import prepare
     from mace.tools.scripts_utils import extract_model
     potential = _reference(options)
     dtype = getattr(torch, options.dtype)
-    with _quiet(), _default_dtype(dtype), disable_e3nn_codegen():
-        module = extract_model(
-            potential.model.module, map_location=potential.device)
+    with _quiet(), _default_dtype(dtype):
+        module = prepare(extract_model)(
+            model=potential.model.module, map_location=potential.device)
         module = module.to(dtype).eval().requires_grad_(False)
 
     def energy(inputs: dict[str, Any]) -> Any:
@@ -161,6 +165,18 @@ def _autocast(options: PotentialOptions, half: str) -> Built:
         with torch.autocast(potential.device, getattr(torch, half)):
             return plain(inputs, forces)
     return Built(potential, core)
+
+
+def _linear(options: PotentialOptions, half: str) -> Built:
+    import torch
+
+    from mpiapp.benchmarks.harness.halves import lower, parts
+    if options.dtype != 'float32':
+        raise InputError('half precision lowers float32, not float64')
+    potential = _reference(options)
+    module = potential.model.module
+    lower(module, parts(module), getattr(torch, half))
+    return Built(potential, core_of(module))
 
 
 def _tf32(options: PotentialOptions) -> Built:
