@@ -16,9 +16,7 @@ import numpy as np
 
 from mpiapp.benchmarks.harness import document
 from mpiapp.benchmarks.harness.clock import RATTLE
-from mpiapp.benchmarks.harness.spread import (
-    Ratio, paired_ratio, summary
-)
+from mpiapp.benchmarks.harness.spread import Ratio, paired_ratio, summary
 from mpiapp.benchmarks.neighbour_lists import (
     FINDERS, OPEN, Finder, Pairs, Periodic, finder
 )
