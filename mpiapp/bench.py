@@ -19,6 +19,8 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 COMMANDS = {
     'inference': 'a matrix of models, ways, precisions, sizes and batches',
     'neighbours': 'lists of pairs: equal sets, then their times',
+    'precision': 'errors, time and memory of lower precision, by stage',
+    'md': 'gates of physics: drift, dt^2, temperature, relaxations',
     'scaling': 'ranks, threads and schedules: strong and weak scaling',
     'tune': 'find back end, precision, batch, ranks; write a profile',
     'compare': 'two results: ratios with intervals, regressions',

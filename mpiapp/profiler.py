@@ -61,6 +61,8 @@ class Options:
                         'Perfetto', group='output', metavar='FILE')
     flame: str = option('', 'write folded stacks there, for flamegraph.pl '
                         'or speedscope', group='output', metavar='FILE')
+    plots: bool = option(False, 'draw stages and memory beside --json',
+                         group='output')
     threads_per_rank: int = option(1, 'threads of one rank',
                                    group='machine', check=positive)
     device: str = option('cpu', 'where to compute', group='machine',
@@ -223,9 +225,14 @@ def tell(
               + ', '.join(f'{k} {s:.2f} s'
                           for k, s in row['spans_s'].items()))
     if options.json:
-        document.write_json(options.json, document.document(
-            'profiler', first, by_rank=joint))
+        content = document.document('profiler', first, by_rank=joint)
+        document.write_json(options.json, content)
         print(f'wrote {options.json}')
+        if options.plots:
+            from mpiapp.benchmarks.plots import draw_all
+            for path in draw_all(content,
+                                 Path(options.json).with_suffix('')):
+                print(f'wrote {path}')
     if options.trace:
         spans.write_trace(Path(options.trace), spans.trace_events(by_rank))
         print(f'wrote {options.trace}')

@@ -49,12 +49,16 @@ def write_model(shape: Shape, path: Path) -> None:
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(1)
     try:
-        torch.save(_model(shape), path)
+        torch.save(build(shape, -13.6 * np.array(ELEMENTS)), path)
     finally:
         torch.set_default_dtype(before)
 
 
-def _model(shape: Shape) -> Any:
+def build(shape: Shape, e0: Any) -> Any:
+    """Return a MACE module of that shape, its weights drawn by torch.
+
+    `e0` [n_elements] eV are its isolated-atom energies.
+    """
     import torch
     from e3nn import o3
     from mace import modules
@@ -67,7 +71,7 @@ def _model(shape: Shape) -> Any:
         num_interactions=2, num_elements=len(ELEMENTS),
         hidden_irreps=o3.Irreps(shape.hidden),
         MLP_irreps=o3.Irreps('16x0e'),
-        atomic_energies=-13.6 * np.array(ELEMENTS),
+        atomic_energies=e0,
         # far fewer than there are: activations, and with them energies
         # and forces, reach the size of those of a trained model
         avg_num_neighbors=2.0, atomic_numbers=list(ELEMENTS),

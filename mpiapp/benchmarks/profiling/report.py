@@ -44,7 +44,8 @@ def summary_lines(profile: Mapping[str, Any]) -> Iterator[str]:
     yield (f'total: forward {total["forward_ms"]:.2f} ms, backward '
            f'{total["backward_ms"]:.2f} ms, {total["operations"]} operators,'
            f' {total["flops"] / 1e9:.3f} GFLOP (products '
-           f'{total["product_flops"] / 1e9:.3f}), {total["bytes"] / 1e9:.3f} GB')
+           f'{total["product_flops"] / 1e9:.3f}), '
+           f'{total["bytes"] / 1e9:.3f} GB')
     rates = ', '.join(f'{v / 1e9:.1f} GFLOP/s {k}'
                       for k, v in ceilings['flops'].items())
     yield (f'ceilings, measured: {ceilings["bandwidth"] / 1e9:.1f} GB/s '

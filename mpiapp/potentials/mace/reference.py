@@ -158,27 +158,36 @@ class MaceReference:
 
     def inputs(self, graph: graphs.Graph) -> dict[str, Any]:
         """Return the dictionary that the model takes, on its device."""
-        import torch
-        dtype = getattr(torch, self.dtype)
-        n, n_edges = len(graph.offsets) - 1, graph.edges.shape[1]
+        return model_inputs(graph, self.dtype, self.device,
+                            len(self.model.e0), self.model.head)
 
-        def real(values: Any) -> torch.Tensor:
-            return torch.tensor(values, dtype=dtype, device=self.device)
 
-        def whole(values: Any) -> torch.Tensor:
-            return torch.tensor(values, dtype=torch.long, device=self.device)
+def model_inputs(
+    graph: graphs.Graph, precision: str, device: str, n_elements: int,
+    head: int,
+) -> dict[str, Any]:
+    """Return the dictionary that a model of mace-torch takes."""
+    import torch
+    dtype = getattr(torch, precision)
+    n, n_edges = len(graph.offsets) - 1, graph.edges.shape[1]
 
-        return {
-            'positions': real(graph.positions),
-            'node_attrs': real(np.eye(len(self.model.e0))[graph.species]),
-            'edge_index': whole(graph.edges),
-            'shifts': real(graphs.rounding(graph, self.dtype)),
-            'unit_shifts': real(np.zeros((n_edges, 3))),
-            'cell': real(np.zeros((3 * n, 3))),
-            'batch': whole(graph.molecule),
-            'ptr': whole(graph.offsets),
-            'head': whole(np.full(n, self.model.head)),
-        }
+    def real(values: Any) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
+
+    def whole(values: Any) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=device)
+
+    return {
+        'positions': real(graph.positions),
+        'node_attrs': real(np.eye(n_elements)[graph.species]),
+        'edge_index': whole(graph.edges),
+        'shifts': real(graphs.rounding(graph, precision)),
+        'unit_shifts': real(np.zeros((n_edges, 3))),
+        'cell': real(np.zeros((3 * n, 3))),
+        'batch': whole(graph.molecule),
+        'ptr': whole(graph.offsets),
+        'head': whole(np.full(n, head)),
+    }
 
 
 def bytes_per_atom(model: Loaded, itemsize: int) -> float:
