@@ -217,8 +217,9 @@ def tell(
         print(f'{a["way"]} and {b["way"]}:')
         print('\n'.join(report.difference_lines(a, b)) + '\n')
     kinds = spans.shares(by_rank)
-    joint = [{'rank': i, 'medians_s': [p['steady']['median'] for p in mine],
-              'spans_s': kinds[i]} for i, mine in enumerate(found)]
+    joint: list[dict[str, Any]] = [
+        {'rank': i, 'medians_s': [p['steady']['median'] for p in mine],
+         'spans_s': kinds[i]} for i, mine in enumerate(found)]
     for row in joint:
         medians = ', '.join(f'{1e3 * m:.2f}' for m in row['medians_s'])
         print(f'rank {row["rank"]}: {medians} ms a call; spans: '

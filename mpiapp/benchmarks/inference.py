@@ -154,8 +154,9 @@ def chosen_matrix(options: Options) -> Matrix:
     for name, wanted in (('model', options.models),
                          ('molecule', options.molecules)):
         if wanted:
-            cells = tuple(replace(c, **{name: value})
-                          for value in wanted for c in cells)
+            changes: list[dict[str, Any]] = [{name: v} for v in wanted]
+            cells = tuple(replace(c, **change)
+                          for change in changes for c in cells)
     if options.ways:
         cells = tuple(c for c in cells if c.way in options.ways)
     if not cells:

@@ -109,11 +109,13 @@ def measured(
     import traceback
     oracle = gate.Oracle(lowered(path, 'float64', device).potential)
     expected = oracle.evaluate(batch)
-    ways, rows = {}, {}
+    ways: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name, stage in variants_of(path, device):
         label = f'{name} {stage}'.strip()
-        rows[label] = row = {'precision': name, 'stage': stage or 'all',
-                             'state': 'ok', 'reason': ''}
+        row: dict[str, Any] = {'precision': name, 'stage': stage or 'all',
+                               'state': 'ok', 'reason': ''}
+        rows[label] = row
         try:
             way = lowered(path, name, device, stage)
             found = way.evaluate(batch, True)
@@ -247,7 +249,7 @@ def sums_of(path: str, batch: Batch) -> dict[str, float]:
 
 
 def sum_errors(
-    both: Floats, interaction: Floats, e0: Floats, truth: float,
+    both: Any, interaction: Any, e0: Floats, truth: float,
 ) -> dict[str, float]:
     """Return the total, and the errors of five ways to come to it [eV]."""
     total = abs(truth)

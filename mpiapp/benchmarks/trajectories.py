@@ -40,12 +40,13 @@ class Trajectory:
     @property
     def total(self) -> Floats:
         """Total energy [n_steps + 1] eV."""
-        return self.potential + self.kinetic
+        return np.asarray(self.potential + self.kinetic, np.float64)
 
     @property
     def times(self) -> Floats:
         """Times [n_steps + 1] ps."""
-        return 1e-3 * self.dt * np.arange(len(self.kinetic))
+        return np.asarray(
+            1e-3 * self.dt * np.arange(len(self.kinetic)), np.float64)
 
 
 def verlet(

@@ -51,9 +51,10 @@ class Task:
 
 def read_task(path: str) -> Task:
     """Return the task of a file."""
-    found = json.loads(Path(path).read_text())
-    return Task(**{k: tuple(v) if isinstance(v, list) else v
-                   for k, v in found.items()})
+    found: dict[str, Any] = json.loads(Path(path).read_text())
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    return Task(**values)
 
 
 def shares_of(
@@ -68,7 +69,8 @@ def shares_of(
         return [np.asarray(part, np.int64)
                 for part in np.array_split(np.arange(len(costs)), n_ranks)]
     from mpiapp.partition import longest_first
-    load, found = np.zeros(n_ranks), [[] for _ in range(n_ranks)]
+    load = np.zeros(n_ranks)
+    found: list[list[int]] = [[] for _ in range(n_ranks)]
     for i in longest_first(costs, np.arange(len(costs))):
         rank = int(np.argmin(load))
         load[rank] += costs[i]

@@ -155,10 +155,11 @@ def expanded(table: Mapping[str, Any], where: str) -> Iterable[Cell]:
 
 def checked(where: str, axis: str, field: str, value: Any) -> Any:
     """Return a value of an axis if it can be one."""
-    wanted = int if field in ('batch', 'threads') else str
-    if type(value) is not wanted or (wanted is int and value < 1):
+    counted = field in ('batch', 'threads')
+    wrong = type(value) is not (int if counted else str)
+    if wrong or (counted and value < 1):
         raise InputError(f'matrix {where}: {axis} has {value!r}; expected '
-                         f'{"numbers from 1" if wanted is int else "names"}')
+                         f'{"numbers from 1" if counted else "names"}')
     allowed = {'quantity': QUANTITIES, 'device': ('cpu', 'cuda'),
                'dtype': ('float64', 'float32')}.get(field)
     if allowed and value not in allowed:

@@ -15,7 +15,7 @@ LINEAR_CLASSES = ('Linear', 'FullyConnectedNet')
 
 def parts(module: Any, classes: Iterable[str] = LINEAR_CLASSES) -> list[str]:
     """Return the names of the modules of these classes, outermost ones."""
-    wanted, found = set(classes), []
+    wanted, found = set(classes), list[str]()
     for name, part in module.named_modules():
         inside = any(name.startswith(f'{f}.') for f in found)
         if type(part).__name__ in wanted and not inside:

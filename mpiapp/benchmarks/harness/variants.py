@@ -14,7 +14,9 @@ from mpiapp.benchmarks.harness.cells import ENERGY, STRESS, Cell
 from mpiapp.benchmarks.harness.clock import Way
 from mpiapp.errors import InputError
 from mpiapp.potentials import PotentialOptions
-from mpiapp.potentials.mace import BACKENDS, graph, installed, load_backend
+from mpiapp.potentials.mace import BACKENDS
+from mpiapp.potentials.mace import graph as graphs
+from mpiapp.potentials.mace import installed, load_backend
 from mpiapp.potentials.mace.reference import (
     MaceReference, per_molecule, settle_torch
 )
@@ -232,9 +234,9 @@ class TorchWay:
             import torch
             torch.cuda.synchronize()
 
-    def graph(self, batch: Batch) -> graph.Graph:
+    def graph(self, batch: Batch) -> graphs.Graph:
         """Return the graph of a batch."""
-        return graph.build(
+        return graphs.build(
             batch, list(range(len(batch))), self.potential.species_of(),
             self.potential.model.r_max, self._find)
 
@@ -251,7 +253,7 @@ class TorchWay:
         return self.fetched(built, found, forces)
 
     def fetched(
-        self, built: graph.Graph, found: tuple[Any, Any], forces: bool,
+        self, built: graphs.Graph, found: tuple[Any, Any], forces: bool,
     ) -> Evaluation:
         """Return what the core gave, summed in float64."""
         e_atoms = found[0].detach().double().cpu().numpy()
@@ -301,18 +303,18 @@ class Native:
             raise InputError('native takes our own list of pairs')
         if not installed('native'):
             raise InputError('symmetrix-xl is not installed')
-        self._potential: Any = load_backend('native', PotentialOptions(
+        potential: Any = load_backend('native', PotentialOptions(
             model_path=path, dtype=cell.dtype, device=cell.device,
             threads=cell.threads))
-        self._ran = 0
-        one = self._potential._one
+        self._potential, self._ran = potential, 0
+        one = potential._one
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             found = one(*args, **kwargs)
             self._ran += 1
             return found
         # a frozen dataclass, whose method is the last step that is ours
-        object.__setattr__(self._potential, '_one', counted)
+        object.__setattr__(potential, '_one', counted)
 
     def evaluations(self) -> int:
         """Return how many molecules the library has computed."""

@@ -105,14 +105,13 @@ class GroupWorker:
 
     def _blank(self, cell: Cell) -> dict[str, Any]:
         molecule = self.job.molecules[cell.molecule]
-        known = isinstance(molecule, Structure)
+        known = [molecule] if isinstance(molecule, Structure) else []
         model = self.job.models[cell.model]
         return cell.as_row() | {
             'state': '', 'ranks': self.job.ranks,
             'model_sha256': model.sha256,
-            'n_atoms': len(molecule.numbers) if known else 0,
-            'inputs_sha256': molecules.set_sha256([molecule])
-            if known else ''}
+            'n_atoms': sum(len(m.numbers) for m in known),
+            'inputs_sha256': molecules.set_sha256(known) if known else ''}
 
     def _measure(self, trials: Sequence[Trial]) -> None:
         first = trials[0].cell
