@@ -111,7 +111,8 @@ def test_an_unphysical_file_is_refused_and_the_exit_code_says_so(tmp_path):
     bad = tmp_path / 'no_hydrogens.xyz'
     bad.write_text('3\n\nC 0 0 0\nC 1.5 0 0\nO 2.1 1.2 0\n')
     ended = run('bench', 'inference', '--ci', '--molecules', bad, 'water',
-                '--ways', 'reference', '--output-dir', tmp_path, '--json', tmp_path / 'r.json')
+                '--ways', 'reference', '--output-dir', tmp_path,
+                '--json', tmp_path / 'r.json')
     assert ended.code == 3, ended.output
     assert 'lacks hydrogens' in ended.output
     states = {r['molecule']: r['state'] for r in rows_of(

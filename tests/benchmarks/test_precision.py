@@ -58,8 +58,11 @@ def test_a_stage_is_lowered_and_the_rest_stays(model):
     dtypes = {n: str(p.dtype) for n, p in inner.named_parameters()}
     low = {n for n, d in dtypes.items() if d == 'torch.bfloat16'}
     assert low and all('conv_tp_weights' in n for n in low)
-    apart = np.abs(one.evaluate(batch, True).forces - base.forces).max()
-    assert 0 < apart < 0.1 * np.abs(base.forces).max()
+    finer = precision.lowered(model, 'float16', 'cpu',
+                              'interactions.0.conv_tp_weights')
+    coarse, fine = (np.abs(way.evaluate(batch, True).forces
+                           - base.forces).max() for way in (one, finer))
+    assert 0 < fine < coarse
 
 
 def test_rows_tell_errors_by_precision(model):
