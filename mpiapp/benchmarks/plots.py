@@ -43,7 +43,7 @@ def draw_all(content: Mapping[str, Any], stem: Path) -> list[Path]:
 def timed(content: Mapping[str, Any]) -> Rows:
     """Return the rows of cells that have a time."""
     return [r for r in content['rows'] if r.get('state') == 'ok'
-            and r.get('steady') and 'molecule' in r and 'quantity' in r]
+            and r.get('steady') and 'molecule' in r and 'build_s' in r]
 
 
 def series(

@@ -40,7 +40,9 @@ RANKS = {'rows': [], 'laws': [
      'ratio': r, 'low': 0.9 * r, 'high': 1.1 * r}
     for k, n, r in (('strong', 2, 1.8), ('weak', 2, 0.9))]}
 PROFILE = {'rows': [{
-    'way': 'poly', 'dtype': 'float64', 'stages': [
+    # as in a profile: a time, but no cell of a matrix
+    **{k: v for k, v in cell('poly', 3).items() if k not in (
+        'build_s', 'first_s', 'warm_s', 'errors')}, 'stages': [
         {'stage': 'a', 'share': 0.7, 'forward_ms': 2.0, 'backward_ms': 1.0,
          'bound': 'host-bound'}],
     'memory': {'atoms': [3, 6], 'edges': [6, 12], 'peaks': [1e6, 2e6],
