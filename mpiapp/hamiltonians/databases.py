@@ -51,13 +51,14 @@ class SqliteRecords:
             with closing(connect(path)) as base:
                 rows = base.execute(
                     'select rowid, N from data order by rowid').fetchall()
-        except sqlite3.Error as error:
+            found = [(int(key), int(n)) for key, n in rows]
+        except (sqlite3.Error, TypeError, ValueError) as error:
             raise InputError(f'{path} is no QH9 database: {error}'
                              ) from error
-        if not rows:
+        if not found:
             raise InputError(f'{path} holds no record')
-        return cls(path, tuple(int(r[0]) for r in rows),
-                   tuple(int(r[1]) for r in rows))
+        return cls(path, tuple(key for key, _ in found),
+                   tuple(n for _, n in found))
 
     @property
     def names(self) -> list[str]:
@@ -124,7 +125,7 @@ class LmdbRecords:
         """List the records; raises InputError for another folder."""
         with closing(environment(path)) as base, base.begin() as reader:
             length = reader.get(b'length')
-            n = int(plain(length)) if length else base.stat()['entries']
+            n = counted(length, base.stat()['entries'], path)
             sizes = [len(reader.get(key_of(i)) or b'') for i in range(n)]
         if not n:
             raise InputError(f'{path} holds no record')
@@ -153,16 +154,35 @@ class LmdbRecords:
         if value is None:
             raise Rejection('missing_key', f'no record {i}')
         try:
-            values = dict(plain(value))
+            values = unflattened(dict(plain(value)))
         except Exception as error:  # whatever a pickle may do wrong
             raise Rejection('unreadable', f'record {i}: '
                             f'{type(error).__name__}: {error}') from error
-        return frame_from(self.names[i], unflattened(values))
+        return frame_from(self.names[i], values)
 
     def digest(self) -> str:
         """Return the sha256 of the data file."""
         whole = hashlib.sha256(file_digest(data_of(self.path)).encode())
         return whole.hexdigest()
+
+
+def counted(length: bytes | None, entries: int, path: Path) -> int:
+    """Return the number of records that an LMDB says it has.
+
+    Raises:
+        InputError: what it says is no number of its entries.
+    """
+    if not length:
+        return entries
+    try:
+        n = int(plain(length))
+    except Exception as error:  # whatever a pickle may do wrong
+        raise InputError(f'{path}: key length cannot be read: {error}'
+                         ) from error
+    if not 0 <= n < entries:
+        raise InputError(f'{path}: key length says {n} records, there are '
+                         f'{entries - 1}')
+    return n
 
 
 def data_of(path: Path) -> Path:

@@ -12,6 +12,8 @@ from mpiapp.records import Floats, Rejection
 
 #: matrices further from their transpose are refused, Hartree
 SYMMETRY_TOLERANCE = 1e-5
+#: largest difference of the positions and overlaps of two files of a frame
+SAME_GEOMETRY, SAME_OVERLAP = 1e-3, 1e-5
 #: bohr; atoms nearer to each other coincide
 CLOSEST = 0.5
 #: bohr in an angstrom, inverse of the value of the source of the data sets
@@ -112,8 +114,7 @@ def frame_from(
         if matrices['prediction'] is None:
             raise Rejection('missing_key', 'the prediction has no '
                             'pred_hamiltonian')
-    check_same_molecule(numbers, positions, predicted)
-    check_same_index(reference, predicted)
+    check_partners(reference, predicted)
     forces = found(reference, 'forces')
     main = matrices.pop('reference')
     assert main is not None
@@ -122,9 +123,9 @@ def frame_from(
         matrices['initial'], matrices['overlap'], scalar(reference, 'energy'),
         None if forces is None else shaped('forces', forces, (n, 3)),
         unit_of(word(reference, 'length_unit')), word(reference, 'order'),
-        flag(reference, 'delta'), int(scalar(reference, 'charge', 0.0)),
+        flag(reference, 'delta'), integer(reference, 'charge', 0),
         word(reference, 'xc'), word(reference, 'basis'),
-        int(scalar(reference, 'index', -1.0)))
+        integer(reference, 'index', -1))
 
 
 def found(mapping: Mapping[str, Any], key: str) -> Any:
@@ -148,11 +149,15 @@ def numeric(key: str, value: Any) -> Floats:
     Raises:
         Rejection: wrong_shape for what is no array of numbers, not_finite.
     """
-    if hasattr(value, 'detach'):
-        value = value.detach().cpu().numpy()
     try:
+        if hasattr(value, 'detach'):
+            value = value.detach().cpu()
+            # what NumPy lacks, such as bfloat16, goes by double
+            value = (value if value.is_complex() else value.double()).numpy()
+        if np.iscomplexobj(value):
+            raise TypeError('complex')
         array = np.array(value, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise Rejection('wrong_shape', f'{key} is no array of real numbers '
                         f'({error})') from error
     if not np.isfinite(array).all():
@@ -206,41 +211,65 @@ def matrix(key: str, value: Any, nao: int) -> Floats | None:
     return np.asarray((array + array.T) / 2)
 
 
-def check_same_molecule(
-    numbers: NDArray[np.int32], positions: Floats,
-    prediction: Mapping[str, Any],
-) -> None:
-    """Refuse a prediction that says it is of another molecule or frame.
-
-    Raises:
-        Rejection: wrong_partner.
-    """
-    other = found(prediction, 'numbers')
-    if other is not None and not np.array_equal(
-            numeric('atoms', other).ravel(), numbers):
-        raise Rejection('wrong_partner', 'prediction and reference have '
-                        'different atoms')
-    where = found(prediction, 'positions')
-    if where is not None:
-        moved = np.abs(shaped('positions', where, positions.shape)
-                       - positions).max()
-        if moved > 1e-3:
-            raise Rejection('wrong_partner', 'prediction and reference have '
-                            f'different geometries (by {moved:.2g})')
-
-
-def check_same_index(
+def check_partners(
     reference: Mapping[str, Any], prediction: Mapping[str, Any],
 ) -> None:
-    """Refuse a prediction with another number in the data set.
+    """Refuse a prediction that says it is of another frame, or stored so.
+
+    What holds for the reference is taken to hold for the prediction, so
+    order, unit and overlap of the two must not differ.
 
     Raises:
         Rejection: wrong_partner.
     """
-    one, other = scalar(reference, 'index'), scalar(prediction, 'index')
-    if one != other and one == one and other == other:
-        raise Rejection('wrong_partner', f'the reference is of idx {one:g}, '
-                        f'the prediction of {other:g}')
+    check_same_array(reference, prediction, 'numbers', 0.0)
+    for key in ('length_unit', 'order'):
+        one, other = word(reference, key), word(prediction, key)
+        if one and other and one.lower() != other.lower():
+            raise Rejection('wrong_partner', f'{key} of the reference is '
+                            f'{one}, of the prediction {other}')
+    check_same_array(reference, prediction, 'positions', SAME_GEOMETRY)
+    check_same_array(reference, prediction, 'overlap', SAME_OVERLAP)
+    for key in ('index', 'charge'):
+        first, second = scalar(reference, key), scalar(prediction, key)
+        if first != second and first == first and second == second:
+            raise Rejection('wrong_partner', f'{key} of the reference is '
+                            f'{first:g}, of the prediction {second:g}')
+    if None not in (told := {flag(reference, 'delta'),
+                             flag(prediction, 'delta')}) and len(told) > 1:
+        raise Rejection('wrong_partner', 'one file of the two holds '
+                        'differences from the initial matrix, the other '
+                        'says it does not')
+
+
+def check_same_array(
+    reference: Mapping[str, Any], prediction: Mapping[str, Any], key: str,
+    tolerance: float,
+) -> None:
+    """Refuse arrays of two files that differ; one may have none.
+
+    Raises:
+        Rejection: wrong_partner.
+    """
+    one, other = found(reference, key), found(prediction, key)
+    if one is None or other is None:
+        return
+    first, second = numeric(key, one).ravel(), numeric(key, other).ravel()
+    off = np.inf if first.shape != second.shape \
+        else float(np.abs(first - second).max(initial=0.0))
+    if off > tolerance:
+        raise Rejection('wrong_partner', f'prediction and reference have '
+                        f'different {key} (by {off:.2g})')
+
+
+def description(frame: Frame) -> dict[str, Any]:
+    """Return what a frame says of itself, under the keys of files."""
+    told = {'atoms': frame.numbers, 'pos': frame.positions,
+            'overlap': frame.overlap, 'length_unit': frame.length_unit,
+            'format': frame.order, 'remove_init': frame.delta,
+            'idx': None if frame.index < 0 else frame.index}
+    return {name: value for name, value in told.items()
+            if value is not None}
 
 
 def scalar(
@@ -254,6 +283,17 @@ def scalar(
     if array.size != 1:
         raise Rejection('wrong_shape', f'{key} has {array.size} entries')
     return float(array.reshape(()))
+
+
+def integer(
+    mapping: Mapping[str, Any], key: str, otherwise: int,
+) -> int:
+    """Return a whole number of a file; Rejection for one that is none."""
+    number = scalar(mapping, key, float(otherwise))
+    if number != round(number):
+        raise Rejection('wrong_shape', f'{key} is {number:g}, expected a '
+                        'whole number')
+    return int(number)
 
 
 def word(mapping: Mapping[str, Any], key: str) -> str:
@@ -271,7 +311,7 @@ def flag(mapping: Mapping[str, Any], key: str) -> bool | None:
     value = found(mapping, key)
     if value is None:
         return None
-    number = float(numeric(key, value).reshape(-1)[0])
+    number = scalar(mapping, key)
     return None if number < 0 else bool(number)
 
 

@@ -61,11 +61,15 @@ class PairFolder:
         for item in sorted(path.iterdir()):
             if item.suffix not in SUFFIXES:
                 continue
-            for kind, prefix in (('gt', gt_prefix), ('pred', pred_prefix)):
+            # the longer one first: a prefix may begin with the other
+            for prefix, kind in sorted(
+                    ((gt_prefix, 'gt'), (pred_prefix, 'pred')),
+                    key=lambda one: -len(one[0])):
                 if item.name.startswith(prefix):
                     stem = item.name[len(prefix):-len(item.suffix)]
                     found.setdefault(stem, {'gt': [], 'pred': []})[
                         kind].append(item)
+                    break
         if not found:
             raise InputError(
                 f'{path} holds no {pred_prefix}*.pt or {gt_prefix}*.pt files '

@@ -80,7 +80,8 @@ class FrameFile:
         try:
             with open_serial(self.path, 'r') as file:
                 values = _frame_values(file['frames'], i)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, LookupError, ValueError, TypeError,
+                RuntimeError) as error:
             raise Rejection('unreadable', f'{self.names[i]}: {error}'
                             ) from error
         return frame_from(self.names[i], {**self.about, **values})
@@ -106,6 +107,8 @@ def _frame_values(group: Any, i: int) -> dict[str, Any]:
         value = group[name][i]
         if np.isfinite(value):
             values[name] = value
+    if 'idx' in group and group['idx'][i] >= 0:
+        values['idx'] = group['idx'][i]
     forces = part('forces', 'atom_offsets')
     if np.isfinite(forces).all():
         values['forces'] = forces
@@ -154,7 +157,8 @@ class SampleFile:
                 group = file[self.names[i]]
                 values = {**self.about, **dict(group.attrs),
                           **{k: group[k][()] for k in group}}
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, LookupError, ValueError, TypeError,
+                RuntimeError) as error:
             raise Rejection('unreadable', f'{self.names[i]}: {error}'
                             ) from error
         # eV/angstrom stands under forces_*_ev, in other units than ours
@@ -213,6 +217,7 @@ def _columns(frames: Sequence[Frame]) -> dict[str, Any]:
             else f.forces for f in frames]),
         'energy': np.array([f.energy for f in frames]),
         'charge': np.array([f.charge for f in frames], np.int32),
+        'idx': np.array([f.index for f in frames], np.int64),
         'delta': np.array([-1 if f.delta is None else int(f.delta)
                            for f in frames], np.int8)}
     for name, attribute in MATRICES.items():

@@ -36,6 +36,9 @@ log = logging.getLogger('mpiapp')
 #: Hartree; a reference whose occupied orbitals are further from those of
 #: the SCF is not read rightly, or is none
 ORBITALS_AGREE = 0.5
+#: Hartree; where no overlap is stored, nearer than this proves the order:
+#: another one is off by 0.02 to 0.03 (water, ammonia), the same SCF by 1e-4
+ORBITALS_PROVE = 0.005
 #: Hartree; energies outside are no energies of molecules
 ENERGY_RANGE = (-10_000.0, 0.0)
 
@@ -312,7 +315,7 @@ class FrameWork:
             raise Rejection(
                 'delta_unclear', f'the file says delta = {int(stated)}, its '
                 f'orbitals say {int(best)}; decide by --delta')
-        if not ready.proof and off[best] < ORBITALS_AGREE:
+        if not ready.proof and off[best] < ORBITALS_PROVE:
             row['proof'] = 'orbitals'
         return best
 
@@ -398,7 +401,8 @@ class FrameWork:
         if ready.frame.overlap is not None:
             put(row, 'gt-calc', {'overlap_diff': float(
                 np.abs(ready.frame.overlap - ready.overlap).mean())})
-        row['flags'] = ','.join(flags_of(states.values(), basis))
+        row['flags'] = ','.join(flags_of(
+            states.values(), basis, bool(row['proof'])))
         row.update({f'seconds_{k}': v for k, v in self._seconds.items()})
 
 
@@ -435,9 +439,9 @@ def padded(eps: Floats, nao: int) -> Floats:
     return np.concatenate([eps, np.full(nao - len(eps), np.nan)])
 
 
-def flags_of(states: Any, basis: Basis) -> list[str]:
+def flags_of(states: Any, basis: Basis, proved: bool) -> list[str]:
     """Return what is to be known of the metrics of a frame."""
-    flags = []
+    flags = [] if proved else ['unproved']
     if basis.smallest < NEAR_SINGULAR:
         flags.append('near_singular')
     if any(s.orbitals.gap < DEGENERATE for s in states):

@@ -11,7 +11,7 @@ import numpy as np
 
 from mpiapp.errors import InputError
 from mpiapp.hamiltonians.databases import LmdbRecords, SqliteRecords, data_of
-from mpiapp.hamiltonians.frame import Frame
+from mpiapp.hamiltonians.frame import Frame, check_partners, description
 from mpiapp.hamiltonians.pairs import PairFolder
 from mpiapp.records import Floats, Rejection, Row
 from mpiapp.store.hamiltonian_files import open_file
@@ -121,6 +121,7 @@ class Inputs:
             raise Rejection('missing_partner', f'{self.predictions.path} '
                             f'has no frame {frame.name}')
         other = self.predictions.load(self._numbers[frame.name])
+        check_partners(description(frame), description(other))
         made = other.reference if other.prediction is None \
             else other.prediction
         if made.shape != frame.reference.shape:

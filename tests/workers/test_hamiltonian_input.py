@@ -101,6 +101,18 @@ WRONG: Mapping[str, tuple[Change, str]] = {
         lambda a, b: b.update(pos=b['pos'] + 0.5), 'wrong_partner'),
     'idx of the prediction differs': (
         lambda a, b: b.update(idx=5), 'wrong_partner'),
+    'order of the prediction differs': (
+        lambda a, b: b.update(format='pyscf'), 'wrong_partner'),
+    'unit of the prediction differs': (
+        lambda a, b: b.update(length_unit='angstrom'), 'wrong_partner'),
+    'overlap of the prediction is in another order': (
+        lambda a, b: b.update(overlap=b['overlap'][::-1, ::-1]),
+        'wrong_partner'),
+    'prediction whole, reference a difference': (
+        lambda a, b: b.update(remove_init=0), 'wrong_partner'),
+    'complex matrix': (put('hamiltonian', lambda x: x + 0j), 'wrong_shape'),
+    'half a charge': (put('charge', 0.5), 'wrong_shape'),
+    'empty flag': (put('remove_init', np.array([])), 'wrong_shape'),
 }
 
 
@@ -142,6 +154,30 @@ def test_another_functional_may_be_allowed() -> None:
     row, = done(frame_from('x', reference, prediction),
                 settings=evaluation(allow_xc_mismatch=True))
     assert row['status'] == 1
+
+
+@pytest.mark.parametrize('stored, proof, flags', [
+    ('e3nn', 'orbitals', ''), ('psi4', '', 'unproved')])
+def test_without_an_overlap_only_orbitals_that_agree_prove_the_order(
+    stored: str, proof: str, flags: str,
+) -> None:
+    reference, prediction = pair(order=stored)
+    drop('overlap')(reference, prediction)
+    put('format', 'e3nn')(reference, prediction)
+    row, = done(frame_from('x', reference, prediction))
+    assert (row['status'], row['proof'], row['flags']) == (1, proof, flags)
+
+
+def test_numbers_that_numpy_lacks_are_read_as_they_are() -> None:
+    torch = pytest.importorskip('torch')
+    reference, prediction = pair()
+    h = torch.from_numpy(reference['hamiltonian'])
+    reference['hamiltonian'] = h.to(torch.bfloat16)
+    made = frame_from('x', reference, prediction)
+    np.testing.assert_allclose(made.reference, h.numpy(), rtol=0.01)
+    reference['hamiltonian'] = h + 0j
+    with pytest.raises(Rejection, match='complex'):
+        frame_from('x', reference, prediction)
 
 
 def test_names_of_one_functional_are_the_same() -> None:
@@ -209,6 +245,13 @@ def test_pairs_go_by_their_stem(folder: Path) -> None:
     assert outcome(folder) == ['ok', 'missing_partner', 'missing_partner',
                                'ok']
     assert PairFolder.open(folder).load(3).name == 'batch0_mol3'
+
+
+def test_a_prefix_may_begin_with_the_other(tmp_path: Path) -> None:
+    for name in ('h_1.pt', 'h_gt_1.pt'):
+        (tmp_path / name).touch()
+    pair_, = PairFolder.open(tmp_path, 'h_', 'h_gt_').pairs
+    assert pair_.stem == '1' and pair_.reference and pair_.prediction
 
 
 def test_stems_are_counted_as_numbers(tmp_path: Path) -> None:
@@ -361,6 +404,21 @@ def test_predictions_may_lie_in_another_file(tmp_path: Path) -> None:
     assert rows[1]['pred-gt/hamiltonian_diff'] > 0
 
 
+def test_predictions_of_another_description_are_refused(
+    tmp_path: Path,
+) -> None:
+    rmd17(tmp_path / 'data.h5')
+    pairs = tmp_path / 'pairs'
+    pairs.mkdir()
+    write_pair(pairs, 0, pair(), '.npz')
+    for name in ('gt', 'pred'):
+        (pairs / f'{name}_batch0_mol0.npz').rename(
+            pairs / f'{name}_sample_0.npz')
+    inputs = Inputs.open([str(tmp_path / 'data.h5')], str(pairs))
+    with pytest.raises(Rejection, match='wrong_partner'):
+        inputs.load(0)
+
+
 def qh9(path: Path) -> None:
     """Write a record as QH9 does: no overlap, angstrom, B3LYP."""
     whole = made_ready(frame(delta=False), Reading(CHEAP)).frame
@@ -413,6 +471,19 @@ def test_lmdb_records_are_read_and_hostile_ones_refused(
         with pytest.raises(Rejection, match='unreadable'):
             source.load(i)
     assert not Path('/tmp/mpiapp-hostile-was-here').exists()
+
+
+@pytest.mark.parametrize('length', [b'torn', pickle.dumps(10**9)])
+def test_an_lmdb_that_lies_of_its_length_is_refused(
+    tmp_path: Path, length: bytes,
+) -> None:
+    lmdb = pytest.importorskip('lmdb')
+    with lmdb.open(str(tmp_path / 'x'), map_size=2**20) as base, \
+            base.begin(write=True) as writer:
+        writer.put((0).to_bytes(4, 'big'), pickle.dumps({}))
+        writer.put(b'length', length)
+    with pytest.raises(InputError, match='length'):
+        open_input(tmp_path / 'x')
 
 
 def test_the_short_list_of_pickles_is_short() -> None:
