@@ -5,6 +5,7 @@ and PySCF, so that what is tested is our way to call them.
 """
 from __future__ import annotations
 
+import itertools
 import sys
 import types
 from dataclasses import replace
@@ -106,6 +107,34 @@ def test_what_the_pulse_raises_ends_the_scf() -> None:
     with pytest.raises(TimeoutError):
         made.solve(made.guess('minao'))
     assert len(looks) == 3
+
+
+def test_seconds_are_those_of_the_cycles_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a clock that ticks when it is read: once at the start, once a cycle;
+    # neither integrals nor the check at the end are in between
+    ticks = itertools.count()
+    monkeypatch.setattr(kohn_sham, 'time', types.SimpleNamespace(
+        perf_counter=lambda: float(next(ticks))))
+    of = field()
+    first = of.solve(of.guess('minao'))
+    again = of.solve(of.guess('minao'), check=False)
+    assert first.seconds == again.seconds == first.cycles == again.cycles
+
+
+@pytest.mark.parametrize('change', [{}, {'density_fit': True}])
+def test_integrals_are_there_before_the_clock_runs(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, bool],
+) -> None:
+    of = field(replace(CHEAP, **change))
+    made: list[Any] = []
+    # the next thing after the integrals
+    monkeypatch.setattr(kohn_sham, '_Told', lambda *args: made.append(
+        of.mean_field.with_df._cderi if change else of.mean_field._eri))
+    with pytest.raises(AttributeError):
+        of.solve(of.guess('minao'))
+    assert made[0] is not None
 
 
 def test_orbitals_of_a_cycle_are_kept() -> None:
