@@ -18,8 +18,8 @@ RESAMPLES, AT_A_TIME = 1000, 100
 SEED = 20240521
 #: percent outside a 95 % interval, on either side
 TAIL = 2.5
-NAMES = ('n', 'n_nan', 'mean', 'std', 'median', 'p95', 'max', 'ci_low',
-         'ci_high')
+NAMES = ('n', 'n_nan', 'mean', 'mean_abs', 'std', 'median', 'p95', 'max',
+         'ci_low', 'ci_high')
 
 
 def summarise(values: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -47,12 +47,13 @@ def figures(column: Floats) -> dict[str, float]:
     n = len(column)
     if not n:
         nan = float('nan')
-        return {'n': 0, 'mean': nan, 'std': nan, 'median': nan, 'p95': nan,
-                'max': nan}
+        return {'n': 0, 'mean': nan, 'mean_abs': nan, 'std': nan,
+                'median': nan, 'p95': nan, 'max': nan}
     mean = math.fsum(column) / n
     spread = math.sqrt(math.fsum((column - mean)**2) / (n - 1)) \
         if n > 1 else float('nan')
     return {'n': n, 'mean': mean, 'std': spread,
+            'mean_abs': math.fsum(np.abs(column)) / n,
             'median': float(np.median(column)),
             'p95': float(np.percentile(column, 95)),
             'max': float(column.max())}

@@ -33,7 +33,10 @@ def columns_of(table: str) -> tuple[Column, ...]:
         Column('unit', table, 'S16', '', 'unit of the metric'),
         Column('n', table, 'i8', '1', 'frames with a value'),
         Column('n_nan', table, 'i8', '1', 'converged frames without one'),
-        real('mean', 'mean'), real('std', 'standard deviation, n - 1'),
+        real('mean', 'mean'),
+        real('mean_abs', 'mean of the absolute values: the mean absolute '
+             'error, where a metric has a sign'),
+        real('std', 'standard deviation, n - 1'),
         real('median', 'median'), real('p95', '95th percentile'),
         real('max', 'largest value'),
         real('ci_low', 'lower end of the 95 % bootstrap interval of the '

@@ -19,6 +19,9 @@ def test_figures_are_those_of_the_values() -> None:
     assert found['std'] == pytest.approx(values.std(ddof=1))
     assert found['median'] == 2.5 and found['max'] == 10.0
     assert 1.0 <= found['ci_low'] < 4.0 < found['ci_high'] <= 10.0
+    signed = summarise({'a': np.array([1.0, -2.0, 3.0])})['a']
+    assert (signed['mean'], signed['mean_abs']) == (
+        pytest.approx(2 / 3), 2.0)
 
 
 def test_nan_is_counted_and_enters_nothing() -> None:
