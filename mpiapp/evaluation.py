@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mpiapp.workers.hamiltonian_frames import Reading
     from mpiapp.workers.hamiltonian_input import Inputs
 
+#: angstrom; shift of geometries that `synth` uses once more
+RATTLE = 0.02
 #: densities an SCF may be started from besides minao
 RESTARTS = ('pred', 'gt', 'init', 'atom', 'none')
 
@@ -165,9 +167,11 @@ class SynthOptions(Grids):
         metavar='FILE')
     count: int = option(0, 'frames; 0: as many as there are', group='input',
                         check=not_negative)
-    rattle: float = option(
-        0.0, 'random shift of every coordinate [A]; with it frames may be '
-        'used several times', group='input', check=not_negative)
+    rattle: float | None = option(
+        None, 'random shift of every coordinate of every frame [A] '
+        '(default: geometries as they are; where --count asks for more, the '
+        f'further ones are shifted by {RATTLE})', group='input',
+        check=not_negative)
     seed: int = option(0, 'of shifts and noise', group='input',
                        check=not_negative)
     error: str = option(
@@ -322,7 +326,6 @@ def check_inputs(inputs: Inputs, reading: Reading) -> None:
     """
     from mpiapp.records import Rejection
     from mpiapp.workers.hamiltonian_frames import check_described
-    row = 0
     for one in inputs.inputs:
         for i in range(min(len(one.names), 20)):
             try:
@@ -334,4 +337,3 @@ def check_inputs(inputs: Inputs, reading: Reading) -> None:
             except Rejection as error:
                 raise InputError(f'{one.path}: {error.message}') from error
             break
-        row += len(one.names)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.config import Shared
 from mpiapp.errors import InputError
 from mpiapp.evaluation import (
-    CheckOptions, ConvertOptions, SynthOptions, check_inputs, choose_device,
-    field_of, inputs_of, reading_of
+    RATTLE, CheckOptions, ConvertOptions, SynthOptions, check_inputs,
+    choose_device, field_of, inputs_of, reading_of
 )
 from mpiapp.parallel.launch import DONE, FAILED, World
 
@@ -179,9 +179,7 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
     n = options.count or len(collection)
     if not len(collection):
         raise InputError(f'{", ".join(options.geometries)}: no geometry')
-    if n > len(collection) and not options.rattle:
-        raise InputError(f'--count {n}: there are {len(collection)} '
-                         'geometries; --rattle makes more of them')
+    rattle, kept = shifts_of(options, len(collection), n)
     folder = Path(options.output)
     there = [p for pattern in ('gt_*', 'pred_*') for p in folder.glob(
         pattern)] if folder.is_dir() else []
@@ -193,12 +191,32 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
     settings = Synthesis(
         field_of(options, choose_device(options, world)), options.error,
         options.error_size, options.ao_order, options.delta == 'yes',
-        options.forces, options.rattle, options.seed, f'.{options.kind}')
+        options.forces, rattle, kept, options.seed, f'.{options.kind}')
     check_method(settings.field)
     check_output(folder / 'x.pt', create=not options.dry_run)
     for path in [] if options.dry_run else there:
         path.unlink()
+    if rattle and kept:
+        print(f'--count {n}, but {kept} geometries: the further '
+              f'{n - kept} are these, shifted at random by {rattle:g} A '
+              f'(--seed {options.seed}; --rattle names another size)')
     return collection, settings, n
+
+
+def shifts_of(
+    options: SynthOptions, n_there: int, n: int,
+) -> tuple[float, int]:
+    """Return the shift [A] of frames, and how many have none.
+
+    Raises:
+        InputError: more frames than geometries, and no shift allowed.
+    """
+    if options.rattle is None:
+        return (RATTLE, n_there) if n > n_there else (0.0, 0)
+    if n > n_there and not options.rattle:
+        raise InputError(f'--count {n}: there are {n_there} geometries; '
+                         'without --rattle 0 more are made of them')
+    return options.rattle, 0
 
 
 def end_synth(

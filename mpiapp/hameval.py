@@ -127,7 +127,8 @@ def prepare(world: World, options: RunOptions) -> Prepared:
     evaluation = evaluation_of(options, on_gpu)
     check_method(evaluation.reading.field)
     check_inputs(inputs, evaluation.reading)
-    check_output(result_path(options), create=not options.dry_run)
+    for path in (result_path(options), json_path(options)):
+        check_output(path, create=not options.dry_run)
     if options.calc_cache and not options.dry_run:
         check_output(Path(options.calc_cache) / 'x.npz')
     plan = make_plan(options, inputs, evaluation)
@@ -253,7 +254,9 @@ def finish(
     from mpiapp.store.reader import load
     path = prepared.plan.result
     campaign = load(path)
-    paths = [path, write_json(options, path)]
+    older = json_path(options).exists()
+    paths = [f'{path}', f'{write_json(options, path)}'
+             + (' (in the place of an older one)' if older else '')]
     table = campaign.table
     n_done = int(sum(r['records'] for r in outcome.ranks))
     lines = ['', *status_lines(table['status'].to_numpy(),
@@ -272,12 +275,18 @@ def write_json(options: RunOptions, result: Path) -> Path:
     """Write the means under the original's names; returns the path."""
     from mpiapp.store.files import replacing
     from mpiapp.workers.hamiltonian_summary import original_means
-    parent = Path(options.dir_path[0]).resolve().parent.name
-    path = Path(options.json) if options.json else result.with_name(
-        f'{parent or result.stem}_evaluation_results.json')
+    path = json_path(options)
     with replacing(path) as part:
         part.write_text(json.dumps(original_means(result), indent=4) + '\n')
     return path
+
+
+def json_path(options: RunOptions) -> Path:
+    """Return the file of the means, named as the original names it."""
+    result = result_path(options)
+    parent = Path(options.dir_path[0]).resolve().parent.name
+    return Path(options.json) if options.json else result.with_name(
+        f'{parent or result.stem}_evaluation_results.json')
 
 
 PARTS: Mapping[str, tuple[Any, Any, Any]] = {

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,7 +25,7 @@ from mpiapp.parallel.serial import SerialComm
 from mpiapp.store.digest import content_digest, differences
 from mpiapp.store.reader import load
 from mpiapp.workers.hamiltonian_columns import schema_of
-from mpiapp.workers.hamiltonian_synth import write_mapping
+from mpiapp.workers.hamiltonian_synth import rattled, write_mapping
 from tests.jobs import Ended, bytes_of_results, needs_mpirun, run, run_and
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +63,7 @@ def here() -> World:
     return World(SerialComm(), seat, (seat,))
 
 
-def begun(*options: object) -> object:
+def begun(*options: object) -> Any:
     """Do in this process what comes before any work of `synth`."""
     given = hameval.spelled(list(map(str, options)))
     return frame_actions.begin_synth(here(), evaluation.settle_synth(
@@ -301,6 +302,7 @@ def test_inputs_are_never_written(pairs: Path, reference: Path) -> None:
     (['--pred_prefix', 'a_', '--gt_prefix', 'b_'], 'holds no'),
     (['--predictions', 'none.h5'], 'does not exist'),
     (['--time-limit', 'soon'], 'soon'),
+    (['--json', 'file/x.json'], 'not a folder'),
     (['--unknown'], 'unrecognized'),
 ])
 def test_bad_usage_is_refused_before_any_work(
@@ -308,9 +310,10 @@ def test_bad_usage_is_refused_before_any_work(
     change: list[str], fault: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').touch()
     with pytest.raises(InputError, match=re.escape(fault)):
         prepared(*words(pairs, tmp_path / 'x.h5'), *change)
-    assert not list(tmp_path.glob('*'))
+    assert [p.name for p in tmp_path.glob('*')] == ['file']
 
 
 @needs_mpirun
@@ -453,6 +456,23 @@ def test_synth_refuses_what_cannot_be(
         begun('--geometries', SMALL, '--count', 5, '--rattle', '0.03',
               *CHEAP, '--output', pairs, *change)
     assert not list(tmp_path.iterdir())
+
+
+def test_synth_shifts_what_it_uses_again_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ('--geometries', SMALL, *CHEAP, '--output', tmp_path / 'new')
+    collection, settings, n = begun(*given, '--count', 7)
+    assert (n, settings.rattle, settings.unshifted) == (7, 0.02, 4)
+    assert 'the further 3 are these, shifted at random by 0.02 A' \
+        in capsys.readouterr().out
+    where = collection.load(0).positions
+    assert (rattled(where, settings, 0) == where).all()
+    moved = np.abs(rattled(where, settings, 4) - where)
+    assert 0 < moved.max() < 0.1
+    assert not begun(*given, '--count', 4)[1].rattle
+    assert begun(*given, '--rattle', '0.1')[1].unshifted == 0
+    assert not capsys.readouterr().out
 
 
 def test_synth_never_deletes_pairs_of_others(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ from mpiapp.store.files import replacing
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What is made of each geometry."""
+    """What is made of each geometry.
+
+    Frames from number `unshifted` on are moved by `rattle` angstrom.
+    """
 
     field: FieldSettings = field(default_factory=FieldSettings)
     error: str = 'zero'
@@ -29,6 +32,7 @@ class Synthesis:
     delta: bool = True
     forces: bool = True
     rattle: float = 0.0
+    unshifted: int = 0
     seed: int = 0
     suffix: str = '.pt'
 
@@ -42,7 +46,7 @@ def rattled(
     positions: Floats, settings: Synthesis, number: int,
 ) -> Floats:
     """Return positions [n, 3] moved at random, by `rattle` angstrom."""
-    if not settings.rattle:
+    if not settings.rattle or number < settings.unshifted:
         return positions
     rng = np.random.default_rng([settings.seed, number, 1])
     return positions + rng.normal(0.0, settings.rattle, positions.shape)
