@@ -223,7 +223,7 @@ def made_pairs(
 ) -> Path:
     """Return a folder of pairs; made unless it is there already."""
     folder = Path(options.pairs or work) / f'{name}_{count}'
-    if (folder / 'synth.json').exists():
+    if made_before(folder, options):
         return folder
     job(['mpirun', '-n', str(options.ranks), sys.executable, '-m',
          'mpiapp.hameval', 'synth', '--geometries',
@@ -233,6 +233,24 @@ def made_pairs(
          str(options.grid_level), '--overwrite',
          *(['--no-forces'] if options.no_forces else [])])
     return folder
+
+
+def made_before(folder: Path, options: argparse.Namespace) -> bool:
+    """Tell whether all pairs are there already.
+
+    Raises:
+        InputError: they are, but of another method.
+    """
+    try:
+        about = json.loads((folder / 'synth.json').read_text())
+    except FileNotFoundError:
+        return False
+    field = about['field']
+    for name in ('basis', 'grid_level'):
+        if field[name] != getattr(options, name):
+            raise InputError(f'{folder} was made with {name} {field[name]}; '
+                             'name another folder by --pairs')
+    return bool(about.get('complete'))
 
 
 def mixed_pairs(options: argparse.Namespace, work: Path) -> list[Path]:
@@ -274,7 +292,9 @@ def job(words: Sequence[str]) -> None:
     try:
         done = subprocess.run(
             list(words), text=True, check=False, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            # without what MPI, which h5py loads, has set in this process
+            env=dict(os.environ))
     except FileNotFoundError as error:
         raise InputError('there is no mpirun') from error
     if done.returncode:

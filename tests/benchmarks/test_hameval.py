@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,32 @@ def test_what_is_left_out_is_timed(tmp_path: Path) -> None:
 def test_one_rank_is_no_comparison() -> None:
     with pytest.raises(InputError, match='--ranks'):
         hameval.run(options('--ranks', '1'))
+
+
+def test_a_job_knows_nothing_of_the_mpi_of_this_process() -> None:
+    # as MPI does it: in the process, not in os.environ
+    os.putenv('MPIAPP_TEST_OF_MPI', '1')
+    try:
+        hameval.job([sys.executable, '-c', 'import os, sys; '
+                     'sys.exit("MPIAPP_TEST_OF_MPI" in os.environ)'])
+    finally:
+        os.unsetenv('MPIAPP_TEST_OF_MPI')
+
+
+def test_pairs_of_another_method_are_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / 'ethanol_2'
+    assert not hameval.made_before(folder, options())
+    folder.mkdir()
+    about = {'field': {'basis': 'sto-3g', 'grid_level': 0}}
+    path = folder / 'synth.json'
+    path.write_text(json.dumps({**about, 'complete': False}))
+    assert not hameval.made_before(folder, options())
+    path.write_text(json.dumps({**about, 'complete': True}))
+    assert hameval.made_before(folder, options())
+    other = options()
+    other.grid_level = 3
+    with pytest.raises(InputError, match='grid_level 0'):
+        hameval.made_before(folder, other)
 
 
 @pytest.mark.slow
