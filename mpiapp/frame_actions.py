@@ -116,15 +116,31 @@ def convert(options: ConvertOptions) -> int:
         frames.append(frame)
     if not frames:
         raise InputError('no frame can be converted')
+    xc = functional_of([f.xc for f in frames], options.xc)
     if not options.dry_run:
         check_output(path)
         write_frames(path, frames, {
-            'xc': frames[0].xc or options.xc, 'basis': options.basis,
+            'xc': xc, 'basis': options.basis,
             'ao_order': 'pyscf', 'length_unit': 'bohr'})
     kinds = sorted({formula_of(f.numbers) for f in frames})
     print(f'{len(frames)} frame(s) of {", ".join(kinds)}, {n_bad} refused; '
           f'{"nothing written" if options.dry_run else f"wrote {path}"}')
     return FAILED if n_bad > options.max_failed else DONE
+
+
+def functional_of(named: Sequence[str], asked: str) -> str:
+    """Return the functional of frames; `asked` where none names one.
+
+    Raises:
+        InputError: they name several, and a file has room for one.
+    """
+    from mpiapp.potentials.kohn_sham import same_functional
+    found = [xc for xc in dict.fromkeys(named) if xc] or [asked]
+    for other in found[1:]:
+        if not same_functional(found[0], other):
+            raise InputError(f'frames of functional {found[0]} and of '
+                             f'{other}: convert them into two files')
+    return found[0]
 
 
 def run_synth(world: World, options: SynthOptions) -> int:
@@ -196,10 +212,13 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
     check_output(folder / 'x.pt', create=not options.dry_run)
     for path in [] if options.dry_run else there:
         path.unlink()
+    if not options.dry_run:
+        # before any pair: a folder that was left halfway is known by it
+        describe(options, settings, n, complete=False)
     if rattle and kept:
-        print(f'--count {n}, but {kept} geometries: the further '
-              f'{n - kept} are these, shifted at random by {rattle:g} A '
-              f'(--seed {options.seed}; --rattle names another size)')
+        print(f'{n} frames of {kept} given: the further {n - kept} are '
+              f'shifted at random by {rattle:g} A (--seed {options.seed}; '
+              '--rattle X shifts all)')
     return collection, settings, n
 
 
@@ -219,21 +238,29 @@ def shifts_of(
     return options.rattle, 0
 
 
+def describe(
+    options: SynthOptions, settings: Any, n: int, complete: bool,
+) -> None:
+    """Write beside the pairs what they are, and whether all are there."""
+    from mpiapp.store.files import replacing
+    about: Mapping[str, Any] = {
+        'geometries': list(options.geometries), 'count': n,
+        'complete': complete, **asdict(settings)}
+    with replacing(Path(options.output) / 'synth.json') as part:
+        part.write_text(json.dumps(about, indent=1) + '\n')
+
+
 def end_synth(
     options: SynthOptions, settings: Any, n: int,
     faults: Sequence[tuple[int, str]],
 ) -> int:
     """Write what the folder is, tell what failed; returns the code."""
-    from mpiapp.store.files import replacing
     for i, text in faults:
         print(f'frame {i}: {text}', file=sys.stderr)
     if options.dry_run:
         print('nothing written')
         return DONE
-    about: Mapping[str, Any] = {
-        'geometries': list(options.geometries), **asdict(settings)}
-    with replacing(Path(options.output) / 'synth.json') as part:
-        part.write_text(json.dumps(about, indent=1) + '\n')
+    describe(options, settings, n, complete=True)
     print(f'{n - len(faults)} pair(s) with error {options.error} in '
           f'{options.output}, {len(faults)} failed')
     return FAILED if len(faults) > options.max_failed else DONE

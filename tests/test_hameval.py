@@ -427,6 +427,14 @@ def test_convert_keeps_every_metric(
                                    err_msg=name)
 
 
+def test_one_file_has_one_functional() -> None:
+    of = frame_actions.functional_of
+    assert of(['', ''], 'pbe0') == 'pbe0'
+    assert of(['pbe', '', 'PBE,PBE'], 'b3lyp') == 'pbe'
+    with pytest.raises(InputError, match='pbe and of b3lyp'):
+        of(['pbe', 'b3lyp'], 'pbe')
+
+
 @needs_mpirun
 def test_synth_gives_the_same_files_on_any_number_of_ranks(
     pairs: Path, tmp_path: Path,
@@ -464,8 +472,8 @@ def test_synth_shifts_what_it_uses_again_and_says_so(
     given = ('--geometries', SMALL, *CHEAP, '--output', tmp_path / 'new')
     collection, settings, n = begun(*given, '--count', 7)
     assert (n, settings.rattle, settings.unshifted) == (7, 0.02, 4)
-    assert 'the further 3 are these, shifted at random by 0.02 A' \
-        in capsys.readouterr().out
+    assert '7 frames of 4 given: the further 3 are shifted at random by ' \
+        '0.02 A' in capsys.readouterr().out
     where = collection.load(0).positions
     assert (rattled(where, settings, 0) == where).all()
     moved = np.abs(rattled(where, settings, 4) - where)
@@ -480,6 +488,17 @@ def test_synth_never_deletes_pairs_of_others(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='has not made'):
         begun('--geometries', SMALL, '--output', tmp_path, '--overwrite')
     assert (tmp_path / 'gt_mine.pt').exists()
+
+
+def test_synth_knows_a_folder_that_it_left_halfway(tmp_path: Path) -> None:
+    given = ('--geometries', SMALL, *CHEAP, '--output', tmp_path)
+    begun(*given)
+    assert not json.loads((tmp_path / 'synth.json').read_text())['complete']
+    (tmp_path / 'gt_batch0_mol0.pt').touch()
+    with pytest.raises(InputError, match='--overwrite'):
+        begun(*given)
+    begun(*given, '--overwrite')
+    assert not (tmp_path / 'gt_batch0_mol0.pt').exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ SYMMETRY_TOLERANCE = 1e-5
 SAME_GEOMETRY, SAME_OVERLAP = 1e-3, 1e-5
 #: bohr; atoms nearer to each other coincide
 CLOSEST = 0.5
+#: larger atomic numbers are none; those of no element get a better word
+LARGEST_NUMBER = 999
 #: bohr in an angstrom, inverse of the value of the source of the data sets
 BOHR_PER_ANGSTROM = 1 / 0.5291772105638411
 
@@ -168,9 +170,10 @@ def numeric(key: str, value: Any) -> Floats:
 def whole(name: str, value: Any) -> NDArray[np.int32]:
     """Return atomic numbers."""
     array = numeric('atomic numbers', value)
-    if array.size == 0 or (array != np.round(array)).any():
-        raise Rejection('wrong_shape', 'atomic numbers are no whole numbers, '
-                        'or there are none')
+    if array.size == 0 or (array != np.round(array)).any() \
+            or np.abs(array).max() > LARGEST_NUMBER:
+        raise Rejection('wrong_shape', 'atomic numbers are no small whole '
+                        'numbers, or there are none')
     return array.astype(np.int32)
 
 

@@ -79,6 +79,8 @@ WRONG: Mapping[str, tuple[Change, str]] = {
     'element without basis': (put('atoms', np.array([92, 1, 1])),
                               'no_basis'),
     'no element at all': (put('atoms', np.array([0, 1, 1])), 'no_basis'),
+    'huge number for an atom': (put('atoms', np.array([1e12, 1, 1])),
+                                'wrong_shape'),
     'odd electrons': (put('charge', 1), 'odd_electrons'),
     'coinciding atoms': (put('pos', swapped), 'atoms_overlap'),
     'another geometry': (put('pos', lambda x: x * 1.01),
