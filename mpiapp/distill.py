@@ -110,12 +110,21 @@ def train(words: Sequence[str]) -> int:
     return code
 
 
+def label(words: Sequence[str]) -> int:
+    """Label structures on all ranks; returns the exit code."""
+    from mpiapp import labelling
+    from mpiapp.program import main as run_program
+    return run_program(labelling.Options, 'distill label', labelling.ABOUT,
+                       labelling.settle, labelling.run, words)
+
+
 #: actions and what they do
 ABOUT = {
+    'label': 'Make and label training structures over MPI ranks.',
     'train': 'Train a student on labelled structures with mace-torch\'s own '
              'trainer: python -m mpiapp.distill train --data FILE.h5',
 }
-ACTIONS = {'train': train}
+ACTIONS = {'label': label, 'train': train}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """Labelled structures: read from HDF5 and extxyz, checked, split, written."""
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +76,12 @@ def read_h5(path: Path) -> list[Frame]:
 def read_xyz(path: Path) -> list[Frame]:
     """Return the frames of an extxyz file."""
     from mpiapp.parallel.ase_serial import read as read_ase
+    # unpacked first: ASE seeks to and fro, which gzip does not like
+    packed = path.suffix == '.gz'
+    data = path.read_bytes()
+    text = io.StringIO((gzip.decompress(data) if packed else data).decode())
     frames = []
-    for i, atoms in enumerate(read_ase(str(path), ':', 'extxyz')):
+    for i, atoms in enumerate(read_ase(text, ':', 'extxyz')):
         if 'REF_energy' not in atoms.info or 'REF_forces' not in atoms.arrays:
             raise ValueError(f'frame {i} lacks REF_energy or REF_forces')
         frames.append(Frame(

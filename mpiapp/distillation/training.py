@@ -114,10 +114,8 @@ def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
     found = [f for path in asked.data for f in labelled.read(path)]
     if asked.valid:
         valid = [f for path in asked.valid for f in labelled.read(path)]
-        held = {p for f in valid for p in f.parts}
-        train = [f for f in found if f.molecule not in
-                 {v.molecule for v in valid}]
-        del held
+        held = {f.molecule for f in valid}
+        train = [f for f in found if f.molecule not in held]
     else:
         train, valid = labelled.split(found, asked.valid_share, asked.seed)
     if asked.max_atoms:
