@@ -7,13 +7,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mpiapp.config import not_negative, option, positive, read_options
 from mpiapp.errors import InputError
 from mpiapp.parallel.stop import StopWatch, parse_duration
 
 log = logging.getLogger('mpiapp')
+
+#: what `test` can prove, and the molecules of its dimers
+PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
+FLAT = ('benzene', 'naphthalene', 'pyrene')
 
 
 def share(value: float) -> str:
@@ -118,13 +122,155 @@ def label(words: Sequence[str]) -> int:
                        labelling.settle, labelling.run, words)
 
 
+@dataclass(frozen=True)
+class TestOptions:
+    """Options of `distill test`."""
+
+    exit_codes: ClassVar[str] = (
+        'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage '
+        'or input; 3 done, and with --require-goals a goal is missed, or '
+        'with --compare the model is not better')
+
+    model: str = option('student', 'student (bundled), or a model file',
+                        group='input', metavar='FILE')
+    compare: str = option('', 'another model: is the first one better?',
+                          group='input', metavar='FILE')
+    teacher: str = option('gfn2', 'as in `label`', group='input',
+                          metavar='NAME')
+    data: tuple[str, ...] = option(
+        (), 'labelled structures of unseen molecules (default: those of the '
+        'bundled student)', group='input', metavar='FILE')
+    smiles_csv: str = option(
+        '', 'molecules (name, smiles) that are relaxed and run (default: '
+        'small ones held back)', group='input', metavar='FILE')
+    proofs: tuple[str, ...] = option(
+        PROOFS, 'what to prove', group='proofs', choices=PROOFS)
+    dimers: tuple[str, ...] = option(
+        FLAT, 'dimers of scans and stacks', group='proofs', choices=FLAT)
+    conformers: int = option(3, 'conformers of each molecule',
+                             group='proofs', check=positive)
+    max_molecules: int = option(4, 'molecules that are relaxed',
+                                group='proofs', check=positive)
+    fmax: float = option(0.01, 'largest force of a relaxed atom [eV/A]',
+                         group='proofs', check=positive)
+    max_steps: int = option(500, 'optimiser steps at most', group='proofs',
+                            check=positive)
+    picoseconds: float = option(1.0, 'length of the dynamics [ps]',
+                                group='proofs', check=positive)
+    rounds: int = option(7, 'timed evaluations of each back end',
+                         group='proofs', check=positive)
+    backend: str = option('poly', 'how MACE is evaluated', group='method',
+                          metavar='NAME')
+    require_goals: bool = option(False, 'exit 3 where a goal is missed',
+                                 group='run')
+    output: str = option('runs/distill_test', 'FILE.json and FILE.md',
+                         group='output', metavar='FILE', short='-o')
+    threads: int = option(1, 'threads', group='machine', check=positive)
+    device: str = option('auto', 'where to compute', group='machine',
+                         choices=('auto', 'cpu', 'cuda'))
+
+
+def test(words: Sequence[str]) -> int:
+    """Prove a model; returns the exit code."""
+    options = read_options(TestOptions, 'distill test', ABOUT['test'], words)
+    os.environ['OMP_NUM_THREADS'] = str(options.threads)
+    from mpiapp import potentials
+    from mpiapp.data_files import data_file
+    from mpiapp.distillation import frames, testing
+    from mpiapp.store.output import check_output
+    from mpiapp.workers.label_plan import teacher_options
+    stem = Path(options.output)
+    check_output(stem.with_suffix('.json'))
+    names = [options.model, *filter(None, [options.compare])]
+    models = [teacher_options(n if n == 'student' else f'mace:{n}',
+                              options.threads, options.device,
+                              options.backend) for n in names]
+    for model in models:
+        potentials.resolve(model)
+    files = options.data or (str(data_file('distill/test.xyz.gz')),)
+    found = [f for path in files for f in frames.read(path)]
+    table = testing.read_smiles(
+        options.smiles_csv or str(data_file('distill/relaxed.csv')))
+    trial = testing.Trial(
+        options.proofs, options.dimers,
+        dict(list(table.items())[:options.max_molecules]),
+        options.conformers, options.fmax, options.max_steps,
+        options.picoseconds, options.rounds)
+    teacher = potentials.build(potentials.obtain(teacher_options(
+        options.teacher, options.threads, options.device)))
+    reports = []
+    for name, model in zip(names, models):
+        log.info('model        %s', name)
+        reports.append(testing.prove(model, teacher, found, trial, log.info))
+    paths = testing.write(stem, reports)
+    print(paths[1].read_text('utf-8').split('\n## Errors')[0])
+    print(f'report {paths[0]} and {paths[1]}')
+    return verdict(options, reports)
+
+
+def verdict(options: TestOptions, reports: Sequence[Any]) -> int:
+    """Print the last line; returns the exit code."""
+    from mpiapp.distillation import verdicts
+    missed = [g['goal'] for g in reports[0]['goals'] if not g['met']]
+    worse = len(reports) > 1 and not verdicts.comparison(
+        reports[0]['numbers'], reports[1]['numbers'])[0]
+    code = 3 if worse or (options.require_goals and missed) else 0
+    text = 'done' if not worse else f'not better than {options.compare}'
+    print(f'exit code {code}: {text}; {len(missed)} of '
+          f'{len(reports[0]["goals"])} goals are missed', flush=True)
+    return code
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """Options of `distill bundle`."""
+
+    exit_codes: ClassVar[str] = (
+        'exit codes: 0 done; 2 wrong usage or input; 3 refused: the model '
+        'is not better than the other one, or too large')
+
+    model: str = option('', 'the new model', group='input', metavar='FILE')
+    report: str = option('', 'its report by `test`', group='input',
+                         metavar='FILE.json')
+    against: str = option('', 'report on the model it is to replace',
+                          group='input', metavar='FILE.json')
+    output: str = option('', 'where the model goes', group='output',
+                         metavar='FILE.model', short='-o')
+    largest: float = option(3.0, 'largest size [MB]', group='output',
+                            check=positive)
+
+
+def bundle(words: Sequence[str]) -> int:
+    """Copy a model that is better; returns the exit code."""
+    options = read_options(BundleOptions, 'distill bundle', ABOUT['bundle'],
+                           words)
+    for name in ('model', 'report', 'against', 'output'):
+        if not getattr(options, name):
+            raise InputError(f'--{name} is needed')
+    if not Path(options.model).is_file():
+        raise InputError(f'--model {options.model}: no such file')
+    from mpiapp.distillation import testing
+    try:
+        lines = testing.bundle(
+            Path(options.model), Path(options.report),
+            Path(options.against), Path(options.output), options.largest)
+    except testing.Refused as error:
+        print(f'refused: {error}', file=sys.stderr)
+        return 3
+    print('\n'.join(lines))
+    return 0
+
+
 #: actions and what they do
 ABOUT = {
     'label': 'Make and label training structures over MPI ranks.',
     'train': 'Train a student on labelled structures with mace-torch\'s own '
              'trainer: python -m mpiapp.distill train --data FILE.h5',
+    'test': 'Prove a model against its teacher: errors, dimers, relaxations, '
+            'dynamics, speed; one report.',
+    'bundle': 'Put a model in the place of another, if it is better.',
 }
-ACTIONS = {'label': label, 'train': train}
+ACTIONS = {'label': label, 'train': train, 'test': test, 'bundle': bundle}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -76,6 +76,7 @@ def read_h5(path: Path) -> list[Frame]:
 def read_xyz(path: Path) -> list[Frame]:
     """Return the frames of an extxyz file."""
     from mpiapp.parallel.ase_serial import read as read_ase
+
     # unpacked first: ASE seeks to and fro, which gzip does not like
     packed = path.suffix == '.gz'
     data = path.read_bytes()
