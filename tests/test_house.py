@@ -38,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
        for unit in ('program', 'refinement')},
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
+    'distillation': GROUND | STEPS | {'parallel', 'workers'} | OUTPUT,
+    'labelling': (GROUND | STEPS | {'parallel', 'program', 'distillation'}
+                  | OUTPUT | WORK),
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
