@@ -89,8 +89,9 @@ def chosen(
         rows = rows[np.sort(best)]
     vectors = np.stack([pool.ragged('descriptor', int(r)) for r in rows]) \
         .astype(np.float64) if len(rows) else np.empty((0, 1))
-    before = np.array([descriptor(f.numbers, f.positions) for f in known],
-                      np.float64).reshape(len(known), -1)
+    before = np.array(
+        [descriptor(f.numbers, f.positions) for f in known],
+        np.float64).reshape(len(known), vectors.shape[1])
     return np.sort(rows[farthest(vectors, before, n)])
 
 
