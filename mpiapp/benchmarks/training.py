@@ -83,7 +83,8 @@ def batch_of(model: Any, options: Any, dtype: Any) -> dict[str, Any]:
             property_weights={'energy': 1.0, 'forces': 1.0}),
         z_table=table, cutoff=options.r_max, heads=['Default'])
         for f in found[:options.structures]]
-    batch: dict[str, Any] = next(iter(torch_geometric.dataloader.DataLoader(
+    loader: Any = torch_geometric.dataloader.DataLoader
+    batch: dict[str, Any] = next(iter(loader(
         made, batch_size=len(made)))).to_dict()
     return batch
 

@@ -20,11 +20,12 @@ def fragments(smiles: str) -> list[str]:
     from rdkit.Chem import BRICS
     from rdkit.rdBase import BlockLogs
 
+    cut: Any = BRICS.BreakBRICSBonds
     whole = Chem.MolFromSmiles(smiles)
     Chem.RemoveStereochemistry(whole)
     itself = canonical(smiles)
     with BlockLogs():
-        broken = BRICS.BreakBRICSBonds(whole)
+        broken = cut(whole)
         pieces = {_capped(piece) for piece in
                   Chem.GetMolFrags(broken, asMols=True)}
     return sorted(p for p in pieces if p and p != itself)
@@ -33,7 +34,8 @@ def fragments(smiles: str) -> list[str]:
 def canonical(smiles: str) -> str:
     """Return a canonical SMILES without stereo labels."""
     from rdkit import Chem
-    return str(Chem.CanonSmiles(smiles, useChiral=0))
+    write: Any = Chem.CanonSmiles
+    return str(write(smiles, useChiral=0))
 
 
 def _capped(piece: Any) -> str:

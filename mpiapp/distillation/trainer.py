@@ -176,9 +176,9 @@ def _seams(
     job: Job, progress: Progress, stopping: Callable[[], bool],
 ) -> Iterator[None]:
     """Wrap three functions of mace-torch; see the head of this file."""
-    from mace import tools
-    run_train = sys.modules['mace.cli.run_train']
-    loop = sys.modules['mace.tools.train']
+    run_train: Any = sys.modules['mace.cli.run_train']
+    loop: Any = sys.modules['mace.tools.train']
+    tools: Any = sys.modules['mace.tools']
     build, step, whole, epoch = (
         run_train.configure_model, loop.take_step, tools.train,
         loop.train_one_epoch)

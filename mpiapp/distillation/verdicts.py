@@ -66,7 +66,7 @@ def comparison(
     is above 1.25.  Only numbers that both have count; without any the
     answer is no.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in GOALS:
         if name in new and name in old:
             ratio = new[name] / max(old[name], 1e-12)

@@ -261,8 +261,8 @@ class LabelWorker:
         self, item: LabelItem, rng: np.random.Generator, stream: Stream,
     ) -> Built:
         halves = [self._monomer(i, stream) for i in item.parts]
-        x = dimer(item.kind, *(Monomer(h.numbers, h.positions)
-                               for h in halves), rng)
+        first, second = (Monomer(h.numbers, h.positions) for h in halves)
+        x = dimer(item.kind, first, second, rng)
         if rng.random() < 0.5:
             x = x + 0.02 * rng.standard_normal(x.shape)
         return Built(replace(joined(halves), positions=x),

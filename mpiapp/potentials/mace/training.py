@@ -39,8 +39,8 @@ def faster_training() -> Iterator[None]:
     """
     import_mace()
     from mace.modules import blocks, symmetric_contraction
-    contract = symmetric_contraction.SymmetricContraction
-    block = getattr(blocks, PLAIN_BLOCK)
+    contract: Any = symmetric_contraction.SymmetricContraction
+    block: Any = getattr(blocks, PLAIN_BLOCK)
     before = contract.forward, block.forward
     contract.forward = _Contractions().forward
     block.forward = _Convolutions(before[1]).forward
