@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ def train(words: Sequence[str]) -> int:
         Path(options.output_dir), options.name, options.elements,
         options.valid_share, options.seed, options.max_epochs,
         options.device, options.max_atoms, options.fast)
+    # of packages that mace-torch is made of, and not the user's to mend
+    warnings.simplefilter('ignore')
     prepared = training.prepare(asked)
     log.info('training     %s', training.counts(prepared.train))
     log.info('validation   %s', training.counts(prepared.valid))
@@ -283,10 +286,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
     try:
+        if words[0] != 'label':
+            require_one_process(words[0])
         return ACTIONS[words[0]](words[1:])
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+
+
+def require_one_process(action: str) -> None:
+    """Raise InputError under mpirun with several ranks."""
+    from mpiapp.parallel.binding import seat_from
+    size = seat_from(os.environ).size
+    if size > 1:
+        raise InputError(f'`distill {action}` is one process: start it '
+                         f'without mpirun ({size} ranks are here)')
 
 
 def usage(words: Sequence[str]) -> int:

@@ -386,6 +386,8 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
         f'{len(prepared.subjects.left_out)} left out',
         f'structures   {len(prepared.items)}: '
         + ', '.join(f'{n} {kind}' for kind, n in kinds.items()),
+        f'validation   {len(prepared.settings.valid)} of {len(all_)} '
+        'molecules and pieces',
         f'teacher      {options.teacher}; sampler {options.sampler}',
         f'predicted    {seconds:.0f} s of one core',
         f'result       {prepared.plan.result}']

@@ -304,6 +304,12 @@ def test_unknown_actions_and_files_are_refused(
     assert 'no action teach' in capsys.readouterr().err
 
 
+@needs_mpirun
+def test_training_on_several_ranks_is_refused() -> None:
+    ended = run('distill', 'train', '--data', 'x.h5', n=2)
+    assert ended.code == 2 and 'without mpirun' in ended.output
+
+
 def test_commands_and_options_of_the_page_exist() -> None:
     classes = {'label': labelling.Options, 'train': program.TrainOptions,
                'test': program.TestOptions, 'bundle': program.BundleOptions}
