@@ -7,6 +7,8 @@ SHELL := /bin/bash
         test-slurm clean-env
 
 MPI_SIZES ?= 1 2 4
+# Serial tests run side by side; the programs that they start have own ranks.
+WORKERS ?= 2
 # One rank holds one core: the numerical libraries start no threads of theirs.
 export OMP_NUM_THREADS ?= 1
 
@@ -37,7 +39,8 @@ lint: env
 test: lint test-serial test-mpi test-slurm
 
 test-serial: env
-	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 </dev/null
+	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 \
+	    -n $(WORKERS) --dist worksteal </dev/null
 
 test-fast: env
 	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' -x -q

@@ -151,6 +151,8 @@ def _cast(where: str, value: Any, kind: type, many: bool) -> Any:
     if kind is float and isinstance(value, int) \
             and not isinstance(value, bool):
         return float(value)
+    if kind is str and type(value) is int:
+        return str(value)  # a number or a word, as --batch takes
     if type(value) is not kind:
         raise InputError(f'{where} = {value!r}: expected {kind.__name__}')
     return value

@@ -102,7 +102,8 @@ def run_stages(
             log.info('\nstage %s (%s): %d records', run.stage.name,
                      run.stage.text, int(staged.wanted.sum()))
         worker = RelaxWorker(
-            run.relax, StageRecords(campaign, run.charge_policy), potential)
+            run.relax, StageRecords(campaign, run.charge_policy), potential,
+            sample=sample)
         outcomes.append(engine.run(world, staged, worker))
         if outcomes[-1].stopped:
             break

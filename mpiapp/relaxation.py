@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 2
+
+
+def count_or_auto(value: str | int) -> str:
+    """Check a number of molecules, or auto; scripts give numbers."""
+    value = str(value)
+    counts = value.isascii() and value.isdigit() and int(value) > 0
+    return '' if counts or value == 'auto' else \
+        'must be a number greater than 0, or auto'
 
 
 @dataclass(frozen=True)
@@ -92,9 +101,20 @@ class Options(Computing, Ensembles):
         (), 'stages that follow, each SELECTION[:AMOUNT][:KEY=VALUE,...], '
         'as shortlist:model=medium or top:5:calculator=gfn2 '
         '(docs/refine.md)', group='relaxation', metavar='STAGE')
-    batch: int = option(
-        1, 'molecules a rank relaxes together', group='relaxation',
-        check=positive)
+    batch: str = option(
+        'auto', 'molecules a rank relaxes together: a number, or auto: one '
+        'on the host, on the device as many as its memory holds',
+        group='relaxation', check=count_or_auto, metavar='N')
+    relax_on: str = option(
+        'auto', 'where the steps of a relaxation are computed: host, device '
+        '(many molecules at once, docs/device.md), or auto: on the device '
+        'for MACE on a GPU', group='relaxation',
+        choices=('auto', 'host', 'device'))
+
+    @property
+    def molecules(self) -> int | None:
+        """The number of `batch`, None for auto."""
+        return None if self.batch == 'auto' else int(self.batch)
 
 
 def settle(options: Options) -> Options:
@@ -111,6 +131,7 @@ def settle(options: Options) -> Options:
     check_ensembles(options)
     check_method(options)
     check_stages(options)
+    check_device_program(options)
     if options.analyse:
         if options.refine:
             raise InputError('--analyse computes no stages: --refine can not '
@@ -146,6 +167,33 @@ def check_stages(options: Options) -> None:
                          f'exceed --fmax {options.fmax:g}')
 
 
+def check_device_program(options: Options) -> None:
+    """Check that steps on the device are possible if asked for.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if options.relax_on != 'device':
+        return
+    if options.optimizer != 'internal':
+        raise InputError('--relax-on device has the optimiser internal only, '
+                         f'not {options.optimizer}')
+    if options.two_stage:
+        raise InputError('--relax-on device has one stage: not with '
+                         '--two-stage; --mace-dtype float32 is possible')
+
+
+def device_program(options: Options) -> bool:
+    """Say whether steps are taken on the device; on one rank only."""
+    if options.relax_on != 'auto':
+        return options.relax_on == 'device'
+    if options.optimizer != 'internal' or options.two_stage \
+            or options.calculator != 'mace' or options.device == 'cpu':
+        return False
+    import torch
+    return torch.cuda.is_available()
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What rank 0 found out and every rank needs."""
@@ -154,6 +202,7 @@ class Prepared:
     collection: Collection
     chosen: PotentialOptions
     table: Any
+    on_device: bool
     stages: tuple[StageRun, ...] = ()
 
 
@@ -188,26 +237,37 @@ def prepare(options: Options) -> Prepared:
     asked = potential_options(options)
     if options.resume and options.backend == 'auto':
         # chosen for all the work, of which less may be left
-        stored = stored_settings(result).get('backend', 'auto')
-        asked = replace(asked, backend=stored)
+        asked = as_stored(asked, stored_settings(result))
     wanted = window(options, len(collection))
     costs = cost_model(options.calculator, options.max_steps,
                        options.optimizer)
     chosen = obtain(asked, guard_sample(collection),
                     costs.atom_steps(collection.n_atoms[wanted]).sum())
     check_space(result, size_of_results(RELAX, collection.n_atoms))
+    on_device = device_program(options)
     plan = Plan(
         RELAX, result, collection.n_atoms, costs,
-        wanted, settings_of(options, chosen),
+        wanted, settings_of(options, chosen, on_device),
         [{'path': f.path, 'sha256': f.sha256, 'n_records': len(f)}
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,
-        retry_failed=options.retry_failed, slots=options.batch,
+        retry_failed=options.retry_failed, slots=options.molecules or 1,
         save_every=options.save_every, writer=options.writer)
     if options.dry_run:
         check_start(plan)
-    return Prepared(plan, collection, chosen, table,
+    return Prepared(plan, collection, chosen, table, on_device,
                     stage_runs(options, plan, guard_sample(collection)))
+
+
+def as_stored(
+    asked: PotentialOptions, stored: Mapping[str, Any],
+) -> PotentialOptions:
+    """Return the options with the back end that `auto` chose before."""
+    backend = stored.get('backend', 'auto')
+    if backend == 'auto' or asked.calculator != 'mace':
+        return replace(asked, backend=backend)
+    from mpiapp.potentials.mace.choosing import chosen_by_rule
+    return chosen_by_rule(asked, backend)
 
 
 def stages_of(options: Options) -> list[tuple[Stage, Options]]:
@@ -269,20 +329,22 @@ def stage_runs(
         asked = potential_options(changed)
         path = stages_folder(plan.result) / f'{stage.name}.h5'
         if options.resume and asked.backend == 'auto':
-            asked = replace(asked, backend=stored_settings(path).get(
-                'backend', 'auto'))
+            asked = as_stored(asked, stored_settings(path))
         chosen = obtain(asked, sample, share_of(
             stage) * costs.atom_steps(plan.n_atoms[plan.wanted]).sum())
         if changed.calculator != 'mace':
             # what can't run is to be known before the work begins
             build(chosen)
+        on_device = not stage.single and device_program(changed)
         settings = {
-            **settings_of(changed, chosen), 'selection': stage.selection,
+            **settings_of(changed, chosen, on_device),
+            'selection': stage.selection,
             'amount': str(stage.amount), 'single_point': stage.single,
             'before': settings_digest(before),
             **selecting_options(options, stage)}
         before = settings
-        relax = replace(relax_settings(changed), single_point=stage.single)
+        relax = replace(relax_settings(changed, on_device),
+                        single_point=stage.single)
         runs.append(StageRun(stage, chosen, relax, settings,
                              changed.calculator, changed.charge_policy))
     check_stages(plan, runs)
@@ -331,14 +393,17 @@ def window(options: Options, n_records: int) -> Any:
 
 
 def settings_of(
-    options: Options, chosen: PotentialOptions,
+    options: Options, chosen: PotentialOptions, on_device: bool,
 ) -> dict[str, Any]:
     """Return what decides the results and must not change on resume."""
     from mpiapp.potentials import file_sha256
     names = ('calculator', 'mace_dtype', 'solvent', 'optimizer', 'fmax',
              'max_steps', 'charge_policy', 'allow_mismatch',
-             'record_timeout', 'batch', 'compat_system')
+             'record_timeout', 'compat_system')
     settings = {name: getattr(options, name) for name in names}
+    settings['batch'] = options.molecules or 1
+    if on_device:
+        settings |= {'batch': str(options.batch), 'relax_on': 'device'}
     settings['backend'] = chosen.backend
     settings['results_version'] = RESULTS_VERSION
     settings['two_stage_fmax'] = (
@@ -366,16 +431,19 @@ def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     if options.two_stage:
         from mpiapp.potentials.mace.first_stage import build_first
         rough = build_first(prepared.chosen, potential, sample)
-    return RelaxWorker(relax_settings(options), records, potential, rough)
+    return RelaxWorker(relax_settings(options, prepared.on_device), records,
+                       potential, rough, sample)
 
 
-def relax_settings(options: Options) -> RelaxSettings:
+def relax_settings(options: Options, on_device: bool) -> RelaxSettings:
     """Return what decides the result of a relaxation."""
     from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.workers.relax import RelaxSettings
     return RelaxSettings(
         options.optimizer, options.fmax, options.max_steps,
-        options.record_timeout, options.batch, options.two_stage_fmax,
+        options.record_timeout, options.molecules or 1,
+        options.two_stage_fmax, on_device=on_device,
+        molecules=options.molecules, sharing=options.ranks_per_gpu,
         descriptors=descriptor_settings(options.systems,
                                         options.compat_system))
 
@@ -400,6 +468,8 @@ def describe(
         'descriptors': {'mode': options.descriptors, **descriptor_settings(
             options.systems, options.compat_system).described()},
     }
+    if prepared.on_device:
+        meta['device_program'] = worker.device_program()
     if worker.rough is not None:
         meta['first_stage'] = worker.rough.describe()
 

@@ -74,7 +74,7 @@ def command(options: argparse.Namespace, n: int, prefix: Path) -> list[str]:
              '--sdf', *sdf, '--charge-policy', 'neutralise',
              '--optimizer', options.optimizer, '--calculator',
              options.calculator, '--output-prefix', str(prefix),
-             '--max-failed', '1000000']
+             '--max-failed', '1000000', '--device', 'cpu']
     if options.calculator == 'mace':
         words += ['--backend', options.backend]
         words += ['--model-path', options.model_path] \

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,16 @@ from mpiapp.potentials.mace import available, files
 from mpiapp.records import Structure
 
 ABOUT = 'relax conformers the ordinary way and ours, and compare'
-#: bundled conformers of 116 atoms; charged, neutralised for the models
-CONFORMERS = 'dimers/moe_et_5.sdf'
+#: bundled conformers of 118 and, of a quick run, of 110 atoms; charged,
+#: neutralised for the models
+CONFORMERS, QUICK_CONFORMERS = (
+    'dimers/moe_et_5.sdf', 'dimers/moe_binaph_H_10.sdf')
+#: every so many of the latter
+QUICK_EVERY = 4
+#: bundled models beside the student
+MORE_MODELS = ('mace_spice_2022',)
+#: molecules that are relaxed together in all, where no number is asked for
+TOGETHER = {'cpu': 10, 'cuda': 2000}
 #: rounds of evaluations, and seconds that a quick run may take: it begins
 #: no conformer that would not end in time if it took as long as the last
 ROUNDS, QUICK_ROUNDS = 9, 3
@@ -51,10 +60,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sdf', nargs='+', default=[], metavar='FILE',
                         help='conformers instead of the bundled ones')
     parser.add_argument('--every', type=int, metavar='N',
-                        help='take every Nth record (default 1, quick 3)')
+                        help='take every Nth record (default 1, quick 4)')
     parser.add_argument('--model-path', nargs='*', default=[],
                         metavar='FILE', help='further MACE models, beside '
-                        'the bundled student')
+                        'the bundled student and MACE_SPICE 2022')
     parser.add_argument('--optimizer', default='internal',
                         choices=optimizers(), help='ours')
     parser.add_argument('--backend', default='auto', help='ours')
@@ -63,9 +72,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fmax', type=float, default=0.005, help='eV/A')
     parser.add_argument('--max-steps', type=int, default=2000)
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
-    parser.add_argument('--batch', type=int, default=1, metavar='N',
-                        help='molecules relaxed together; above 1 the '
-                        'conformers are repeated until there are 2N')
+    parser.add_argument('--batch', default='1', metavar='N',
+                        help='molecules relaxed together: a number, or auto, '
+                        'what the memory holds; unless it is 1 the '
+                        'conformers are repeated')
+    parser.add_argument('--together', type=int, metavar='N',
+                        help='molecules in all that are relaxed together '
+                        '(default: twice the batch; of auto 2000 on a GPU, '
+                        'else 10)')
+    parser.add_argument('--relax-on', default='auto',
+                        choices=('auto', 'host', 'device'),
+                        help='where our steps are taken; auto: where the '
+                        'model is')
     parser.add_argument('--skip-evaluations', action='store_true',
                         help='relaxations only')
 
@@ -90,20 +108,23 @@ def run(options: argparse.Namespace) -> int:
     warnings.filterwarnings('ignore')
     settings = settings_of(options)
     conformers = list(chosen_conformers(options))
-    models = [(files.BUNDLED, str(files.bundled_path())),
-              *((Path(p).stem, p) for p in options.model_path)]
+    models = list(chosen_models(options))
     for _, path in models:
         files.check(path)
     cells = [] if options.skip_evaluations else list(
-        evaluations(QUICK_ROUNDS if options.quick else ROUNDS))
-    cases: list[Case] = []
+        evaluations(QUICK_ROUNDS if options.quick else ROUNDS,
+                    options.quick))
     described: list[dict[str, Any]] = []
-    for i, (model, path) in enumerate(models):
-        share = (i + 1) / len(models) * QUICK_SECONDS
-        end = began + share if options.quick else float('inf')
+    end = began + QUICK_SECONDS if options.quick else float('inf')
+    under_way: list[Iterator[Case]] = []
+    for model, path in models:
         runners = make_ways(model, path, settings, conformers)
         described += [r.about for r in runners]
-        cases += relaxed(model, runners, conformers, settings, end)
+        under_way.append(
+            relaxed(model, runners, conformers, settings, end))
+    # in turns, so that time that is up leaves models out alike
+    cases = [case for turn in zip_longest(*under_way) for case in turn
+             if case is not None]
     result = summary.of(cases, cells, described, judges(models))
     result['n']['left_out'] = len(models) * len(conformers) - len(cases)
     result['command'] = 'python -m mpiapp.bench ' + ' '.join(options.words)
@@ -122,7 +143,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     Raises:
         InputError: a number out of range, or a GPU that is not there.
     """
-    for name in ('fmax', 'max_steps', 'batch', 'every'):
+    batch = None if options.batch == 'auto' else number(options.batch)
+    for name in ('fmax', 'max_steps', 'every', 'together'):
         value = getattr(options, name)
         if value is not None and not value > 0:
             raise InputError(f'--{name.replace("_", "-")} {value}: must be '
@@ -134,22 +156,59 @@ def settings_of(options: argparse.Namespace) -> Settings:
                              f'{torch.__version__} sees no CUDA device')
     return Settings(Limits(options.fmax, options.max_steps), options.device,
                     options.backend, options.optimizer, options.dtype,
-                    options.batch)
+                    batch, on_device(options), options.together
+                    or (2 * batch if batch else TOGETHER[options.device]))
+
+
+def number(text: str) -> int:
+    """Return the number of molecules; InputError for anything else."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise InputError(f'--batch {text}: must be greater than 0, or auto')
+    return int(text)
+
+
+def on_device(options: argparse.Namespace) -> bool:
+    """Say whether our steps are taken on the device."""
+    if options.relax_on == 'device' and options.optimizer != 'internal':
+        raise InputError('--relax-on device has the optimiser internal only')
+    if options.relax_on != 'auto':
+        return bool(options.relax_on == 'device')
+    return bool(options.device == 'cuda'
+                and options.optimizer == 'internal')
+
+
+def chosen_models(
+    options: argparse.Namespace,
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, file) of the models, the bundled ones first."""
+    yield files.BUNDLED, str(files.bundled_path())
+    for name in MORE_MODELS:
+        path = data_file(f'models/{name}.model')
+        if path.exists():
+            yield name, str(path)
+    for named in options.model_path:
+        yield Path(named).stem, named
 
 
 def chosen_conformers(
     options: argparse.Namespace,
 ) -> Iterator[tuple[str, Structure]]:
     """Yield (name, structure), the charged ones neutralised."""
-    every = options.every or (3 if options.quick else 1)
-    sdf = options.sdf or [str(data_file(CONFORMERS))]
+    quick = options.quick and not options.sdf
+    every = options.every or (QUICK_EVERY if quick else 1)
+    sdf = options.sdf or [str(data_file(
+        QUICK_CONFORMERS if quick else CONFORMERS))]
     yield from structures(
         argparse.Namespace(sdf=sdf, every=every), accepts_charge=False)
 
 
-def evaluations(rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each shape, precision and way; print it."""
-    ours = [name for name in available() if name in ('poly', 'native')]
+def evaluations(rounds: int, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield a row for each shape, precision and way; print it.
+
+    A quick run has the fastest of ours alone beside the yardstick.
+    """
+    ours = [name for name in ('native', 'poly') if name in available()]
+    ours = ours[:1] if quick else ours
     with tempfile.TemporaryDirectory() as folder:
         for shape in SHAPES:
             path = Path(folder) / f'{shape}.model'
@@ -220,7 +279,7 @@ def relaxed(
     None is begun that is not expected to end before the time `end`, but
     the first always is.
     """
-    if settings.batch > 1:
+    if settings.together:
         yield from together(model, runners, conformers, settings)
         return
     taken = 0.0
@@ -243,11 +302,11 @@ def together(
     model: str, runners: Sequence[Runner],
     conformers: Sequence[tuple[str, Structure]], settings: Settings,
 ) -> Iterator[Case]:
-    """Yield the conformers after a run of 2 batches of copies of them.
+    """Yield the conformers after a run of many copies of them.
 
     Only of the ways that can batch: the others would take them in turn.
     """
-    copies = -(-2 * settings.batch // len(conformers))
+    copies = -(-settings.n_together // len(conformers))
     many = [s for _, s in conformers] * copies
     ends = {r.name: r.relax(many) for r in runners
             if r.name in (ways.TORCH_SIM, ways.OURS)}

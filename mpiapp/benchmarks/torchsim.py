@@ -42,7 +42,7 @@ def make(model_path: str, settings: Settings) -> tuple[Way, dict[str, str]]:
             optimizer=ts.Optimizer.lbfgs, convergence_fn=done,
             max_steps=limits.max_steps, steps_between_swaps=1,
             # its estimate of memory is of GPUs: elsewhere all at once
-            autobatcher=settings.device == 'cuda' and settings.batch > 1)
+            autobatcher=settings.device == 'cuda' and settings.together)
         cpu, wall = clock.read()
         found = ends(structures, state, done(state, None), counter, cpu,
                      wall)
@@ -51,7 +51,7 @@ def make(model_path: str, settings: Settings) -> tuple[Way, dict[str, str]]:
     def alone(structures: Sequence[Structure]) -> list[End]:
         return [relax([s])[0] for s in structures]
 
-    return (relax if settings.batch > 1 else alone), {
+    return (relax if settings.together else alone), {
         'optimizer': 'torch-sim lbfgs', 'potential': 'MACE float64'}
 
 

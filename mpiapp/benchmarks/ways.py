@@ -13,8 +13,13 @@ from mpiapp.benchmarks.optimisers import Counted
 from mpiapp.benchmarks.optimisers import calculator as as_calculator
 from mpiapp.errors import InputError
 from mpiapp.optimize import optimizer
+from mpiapp.optimize.device.budget import budget_for
+from mpiapp.optimize.device.flight import Surface
+from mpiapp.optimize.device.hosted import HostSurface
+from mpiapp.optimize.device.program import ROUNDS, Craft, relax_on_device
 from mpiapp.optimize.driver import Limits, Relaxed, Task
 from mpiapp.optimize.driver import relax as drive
+from mpiapp.optimize.internal import Internal
 from mpiapp.records import Floats, Structure
 
 #: names of the ways, the yardstick first
@@ -26,8 +31,10 @@ ASE_MACE, ASE_NATIVE, TORCH_SIM, OURS = (
 class Settings:
     """What all ways have in common, and what of it is ours.
 
-    `backend`, `optimizer`, `dtype` and `batch` (molecules relaxed together)
-    are those of our way, `limits` and `device` those of all.
+    `backend`, `optimizer`, `dtype` and `batch` (molecules relaxed together,
+    None: as many as the memory holds) are those of our way, `limits` and
+    `device` those of all.  `on_device`: our steps are taken there.
+    `n_together` molecules are relaxed in all where they are together.
     """
 
     limits: Limits
@@ -35,7 +42,14 @@ class Settings:
     backend: str = 'auto'
     optimizer: str = 'internal'
     dtype: str = 'float64'
-    batch: int = 1
+    batch: int | None = 1
+    on_device: bool = False
+    n_together: int = 2
+
+    @property
+    def together(self) -> bool:
+        """Whether molecules are relaxed together."""
+        return self.batch != 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +160,31 @@ def ours(
         tasks = [Task(i, s.numbers, s.positions, s.charge, s.unpaired)
                  for i, s in enumerate(structures)][::-1]
         clock = Clock()
-        found = list(drive(
-            lambda n: [tasks.pop() for _ in range(min(n, len(tasks)))],
-            potential.evaluate, method, settings.limits, settings.batch,
-            lambda: False))
+
+        def take(n: int, nothing_runs: bool = False) -> list[Task]:
+            return [tasks.pop() for _ in range(min(n, len(tasks)))]
+        found = list(
+            relax_on_device(take, craft_of(potential, settings),
+                            lambda: False) if settings.on_device
+            else drive(take, potential.evaluate, method, settings.limits,
+                       settings.batch or 1, lambda: False))
         cpu, wall = clock.read()
         ends = [e for e in found if isinstance(e, Relaxed)]
         return shared(sorted(ends, key=lambda e: e.key), cpu, wall,
                       settings.device == 'cuda')
 
-    return relax, {'optimizer': settings.optimizer, **described}
+    return relax, {
+        'optimizer': settings.optimizer, **described,
+        'steps': 'device' if settings.on_device else 'host'}
+
+
+def craft_of(potential: Any, settings: Settings) -> Craft:
+    """Return a device program, with room that it has to find anew."""
+    own = getattr(potential, 'surface', None)
+    surface: Surface = own() if own else HostSurface(potential.evaluate)
+    return Craft(surface, potential.evaluate, Internal(), settings.limits,
+                 budget_for(surface.device, settings.batch),
+                 ROUNDS if own else 1)
 
 
 def shared(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mpiapp.optimize.base import Optimizer
 
 #: parts of this folder that are no optimisers
-PARTS = frozenset({'base', 'convergence', 'driver', 'evaluation',
-                   'internals', 'registry', 'running', 'tasks'})
+PARTS = frozenset({'base', 'convergence', 'device', 'driver',
+                   'evaluation', 'internals', 'registry', 'running', 'tasks'})
 #: further names: ours takes the very steps of ASE's (test_against_ase.py)
 ALIASES = {'ase-lbfgs': 'lbfgs'}
 

@@ -23,7 +23,7 @@ from mpiapp.records import Floats
 #: rough one where it ended, the fine one
 ROUGH, HANDED_OVER, FINE = 2, 1, 0
 #: version of the bytes of `pack`
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +41,17 @@ class Running:
     """A molecule between two evaluations.
 
     `positions` [n_atoms, 3] A are to be evaluated next; `point` is the last
-    geometry whose energy and forces were finite, NaN before there is one.
-    `offset` [eV] is the fine energy less the rough one where the stage
-    changed: the optimiser sees no step there.
+    geometry whose energy and forces were finite, NaN before there is one,
+    `best` the one of lowest energy (since the stage changed).  `offset` [eV]
+    is the fine energy less the rough one where the stage changed: the
+    optimiser sees no step there.
     """
 
     task: Task
     positions: Floats
     state: Any
     point: Point
+    best: Point
     start_radius: float
     e_start: float = np.nan
     steps: int = 0
@@ -78,7 +80,7 @@ def begin(
     positions = np.array(task.positions, np.float64).reshape(-1, 3)
     nothing = Point(positions, np.nan, np.nan, np.full_like(positions, np.nan))
     state = optimizer.init(positions, task.numbers)
-    return Running(task, positions, state, nothing,
+    return Running(task, positions, state, nothing, nothing,
                    radius_of_gyration(positions), stage=stage)
 
 
@@ -96,13 +98,16 @@ def accept(molecule: Running, answer: Answer) -> Running:
     point = Point(molecule.positions, answer.energy,
                   answer.e_model_minus_e0, answer.forces)
     e_start = answer.energy if first else molecule.e_start
-    return replace(molecule, point=point, e_start=e_start)
+    # NaN, before the first, is not below anything
+    higher = point.energy > molecule.best.energy
+    return replace(molecule, point=point, e_start=e_start,
+                   best=molecule.best if higher else point)
 
 
 def compared(molecule: Running, answer: Answer) -> Running:
     """Return the molecule with the error of the rough potential."""
-    rough = molecule.point
-    molecule = replace(molecule, stage=FINE)
+    rough, best = molecule.point, replace(molecule.best, energy=np.nan)
+    molecule = replace(molecule, stage=FINE, best=best)
     # where the rough potential failed there is nothing to compare
     if rough.positions is not molecule.positions:
         return molecule
@@ -135,8 +140,13 @@ def verdict(
 
 
 def ended(molecule: Running, outcome: str, message: str) -> Relaxed:
-    """Return the result of a molecule that goes on no more."""
-    point = molecule.point
+    """Return the result of a molecule that goes on no more.
+
+    A limit may fall on a trial step uphill, which would have been taken
+    back: what counts then is the lowest geometry.
+    """
+    limited = outcome in (STEP_LIMIT, TIME_LIMIT)
+    point = molecule.best if limited else molecule.point
     remark = getattr(molecule.state, 'remark', '')
     measured = bool(np.isfinite(molecule.force_error))
     return Relaxed(
@@ -173,6 +183,10 @@ def pack(molecule: Running, optimizer: Optimizer[Any]) -> bytes:
         'point_forces': molecule.point.forces,
         'point_values': np.array([molecule.point.energy,
                                   molecule.point.e_model_minus_e0]),
+        'best_positions': molecule.best.positions,
+        'best_forces': molecule.best.forces,
+        'best_values': np.array([molecule.best.energy,
+                                 molecule.best.e_model_minus_e0]),
     }
     state = optimizer.dump(molecule.state)
     arrays.update({f'state_{key}': value for key, value in state.items()})
@@ -187,15 +201,21 @@ def unpack(task: Task, optimizer: Optimizer[Any]) -> Running:
     check(task, arrays, optimizer)
     start_radius, e_start, seconds, *errors = arrays['values'].tolist()
     steps, evaluations, *stage = arrays['counts'].tolist()
-    energy, e_model_minus_e0 = arrays['point_values'].tolist()
     state = optimizer.load({
         key.removeprefix('state_'): value for key, value in arrays.items()
         if key.startswith('state_')
     })
-    point = Point(arrays['point_positions'], energy, e_model_minus_e0,
-                  arrays['point_forces'])
-    return Running(task, arrays['positions'], state, point, start_radius,
-                   e_start, steps, evaluations, seconds, *stage, *errors)
+    return Running(task, arrays['positions'], state,
+                   point_of(arrays, 'point'), point_of(arrays, 'best'),
+                   start_radius, e_start, steps, evaluations, seconds,
+                   *stage, *errors)
+
+
+def point_of(arrays: Arrays, name: str) -> Point:
+    """Return the packed geometry of that name."""
+    energy, e_model_minus_e0 = arrays[f'{name}_values'].tolist()
+    return Point(arrays[f'{name}_positions'], energy, e_model_minus_e0,
+                 arrays[f'{name}_forces'])
 
 
 def read(task: Task) -> Arrays:

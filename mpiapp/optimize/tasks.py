@@ -58,8 +58,9 @@ class Relaxed:
 
     `e_start` and `e_final` [eV] are total energies at the start and at
     `positions` [n_atoms, 3] A, the last geometry with finite energy and
-    forces; `e_model_minus_e0` [eV] and `fmax` [eV/A] belong to it too.  They
-    are NaN, with the start positions, where no geometry could be evaluated.
+    forces, the lowest of them where a limit ended it; `e_model_minus_e0`
+    [eV] and `fmax` [eV/A] belong to it too.  They are NaN, with the start
+    positions, where no geometry could be evaluated.
     `seconds` is the molecule's share, by atoms, of the time of its rounds,
     `atom_steps` = n_atoms * evaluations.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +18,10 @@ from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.topology import (
     Stereo, bonds_changed, stereo_changed, stereo_labels
 )
+from mpiapp.optimize.device.program import relax_on_device
 from mpiapp.optimize.driver import Limits, Paused, Relaxed, Rough, Task, relax
 from mpiapp.optimize.evaluation import Evaluate
+from mpiapp.optimize.internal import Internal
 from mpiapp.optimize.registry import optimizer as make_optimizer
 from mpiapp.optimize.running import begin as resume
 from mpiapp.potentials.base import Potential
@@ -27,6 +29,7 @@ from mpiapp.records import (
     Batch, Evaluation, Finished, Floats, Item, Rejection, Row, Status, Stream,
     Structure, Suspended
 )
+from mpiapp.workers import device
 from mpiapp.workers.reading import Records
 
 log = logging.getLogger('mpiapp')
@@ -50,7 +53,10 @@ class RelaxSettings:
     """What decides the result of a relaxation besides the potential.
 
     `rough_fmax` [eV/A] ends the first stage where there are two; a
-    `single_point` is a relaxation that ends where it starts.
+    `single_point` is a relaxation that ends where it starts.  `slots` are
+    the molecules relaxed together by the host; `on_device` they are
+    `molecules` or, None, what the memory holds of a device that `sharing`
+    ranks share.
     """
 
     optimizer: str = 'internal'
@@ -60,6 +66,9 @@ class RelaxSettings:
     slots: int = 1
     rough_fmax: float = 0.02
     single_point: bool = False
+    on_device: bool = False
+    molecules: int | None = None
+    sharing: int = 1
     descriptors: DescriptorSettings = DescriptorSettings()
 
 
@@ -77,12 +86,13 @@ class RelaxWorker:
     """The worker of `reopt`; call it with the stream of this rank.
 
     With a `rough` potential relaxations have two stages, of which it is the
-    first.
+    first.  A device program is proved on the structures of `sample`.
     """
 
     def __init__(
         self, settings: RelaxSettings, records: Records,
         potential: Potential, rough: Potential | None = None,
+        sample: Sequence[Structure] = (),
     ) -> None:
         self.settings = settings
         self.records = records
@@ -91,36 +101,51 @@ class RelaxWorker:
             if settings.single_point else potential.evaluate
         self.rough = rough
         self.optimizer = make_optimizer(settings.optimizer)
+        self.program = device.program_for(
+            potential, sample, settings.molecules, settings.sharing
+        ) if settings.on_device else None
         self.jobs: dict[int, Job] = {}
         self.ready: list[Finished] = []
 
     def __call__(self, stream: Stream) -> Iterator[Finished | Suspended]:
         """Yield a `Finished` for each record, `Suspended` at a stop."""
-        s = self.settings
-        limits = Limits(s.fmax, s.max_steps, s.record_timeout)
-        rough = None if self.rough is None else Rough(
-            self.rough.evaluate, s.rough_fmax)
         while True:
-            ends = relax(
-                lambda n: self.take(stream, n), self.evaluate,
-                self.optimizer, limits, s.slots, stream.stopping,
-                rough=rough)
-            for end in ends:
+            for end in self.relaxations(stream):
                 yield from self.hand_over()
                 yield self.close(end)
             yield from self.hand_over()
             if stream.dry or stream.stopping():
                 return
 
+    def relaxations(self, stream: Stream) -> Iterator[Relaxed | Paused]:
+        """Relax by the host or by the device program."""
+        s = self.settings
+        limits = Limits(s.fmax, s.max_steps, s.record_timeout)
+        if self.program is not None:
+            assert isinstance(self.optimizer, Internal)
+            return relax_on_device(
+                lambda n, nothing_runs: self.take(stream, n, nothing_runs),
+                self.program.craft(limits, self.optimizer), stream.stopping)
+        rough = None if self.rough is None else Rough(
+            self.rough.evaluate, s.rough_fmax)
+        return relax(
+            lambda n: self.take(stream, n, n == s.slots), self.evaluate,
+            self.optimizer, limits, s.slots, stream.stopping, rough=rough)
+
+    def device_program(self) -> dict[str, str]:
+        """Return what is stored about the device program."""
+        return {} if self.program is None else self.program.notes
+
     def hand_over(self) -> Iterator[Finished]:
         """Yield the rows that needed no relaxation."""
         while self.ready:
             yield self.ready.pop(0)
 
-    def take(self, stream: Stream, n: int) -> list[Task]:
+    def take(
+        self, stream: Stream, n: int, nothing_runs: bool,
+    ) -> list[Task]:
         """Return up to n tasks; records that can't be relaxed are ready."""
         tasks: list[Task] = []
-        nothing_runs = n == self.settings.slots
         while len(tasks) < n and len(self.ready) < MOST_AT_ONCE:
             items = stream.take(n - len(tasks), nothing_runs and not tasks)
             if not items:

@@ -30,6 +30,7 @@ def measured(monkeypatch, tmp_path, capsys):
     """Run the command on a small molecule, without optional packages."""
     monkeypatch.setattr(mace, 'find_spec', lambda name: None)
     monkeypatch.setattr(ways, 'find_spec', lambda name: None)
+    monkeypatch.setattr(reopt, 'MORE_MODELS', ())
     monkeypatch.setattr(reopt, 'SHAPES', {
         'small': shapes.Shape('4x0e', 3.0)})
     monkeypatch.setattr(reopt, 'pyrene_dimer', lambda: shapes.Structure(
@@ -119,6 +120,32 @@ def test_a_batch_repeats_the_conformers(measured, monkeypatch):
     assert set(case['ways']) == {'ours'}
     # six copies take two rounds of three
     assert len(seen) == 2 * case['ways']['ours']['evaluations']
+
+
+def test_a_batch_on_the_device_ends_like_one_on_the_host(measured):
+    ends = []
+    for where in ('host', 'device'):
+        code, found, _ = measured('--skip-evaluations', '--batch', 'auto',
+                                  '--together', '3', '--relax-on', where)
+        assert code == 0
+        ours = next(w for w in found['ways'] if w['way'] == 'ours')
+        assert ours['steps'] == where
+        ends.append(found['cases'][0]['ways']['ours'])
+    assert ends[0]['evaluations'] == ends[1]['evaluations']
+    assert {e['outcome'] for e in ends} == {'converged'}
+
+
+def test_the_models_of_a_plain_clone_are_measured():
+    options = reopt.argparse.Namespace(model_path=[])
+    names = [name for name, _ in reopt.chosen_models(options)]
+    assert names == ['student', 'mace_spice_2022']
+
+
+def test_a_quick_run_has_three_conformers_to_each_model():
+    options = reopt.argparse.Namespace(sdf=[], every=None, quick=True)
+    found = list(reopt.chosen_conformers(options))
+    assert len(found) == 3
+    assert {len(s.numbers) for _, s in found} == {110}
 
 
 def test_time_that_is_up_leaves_conformers_out(monkeypatch):

@@ -425,3 +425,21 @@ def test_the_callers_positions_stay_as_they_were(toys):
     before = start.positions.tobytes()
     run(toys.Source([start]), toys.batched(toys.morse))
     assert start.positions.tobytes() == before
+
+
+@pytest.mark.parametrize('max_steps', range(1, 9))
+def test_a_limit_ends_with_the_lowest_geometry_seen(toys, max_steps):
+    seen = {}
+    surface = toys.batched(toys.lennard_jones)
+
+    def evaluate(batch):
+        found = surface(batch)
+        seen[float(found.energies[0])] = batch.positions.copy()
+        return found
+    tasks = [toys.task(0, toys.cluster(6, seed=5))]
+    end, = relax(lambda n: [tasks.pop()] if tasks else [], evaluate,
+                 optimizer('internal'), Limits(1e-9, max_steps), 1,
+                 lambda: False)
+    assert end.outcome == 'step_limit'
+    assert end.e_final == min(seen)
+    np.testing.assert_array_equal(end.positions, seen[end.e_final])

@@ -53,7 +53,7 @@ def only_torch(monkeypatch):
 LONG, SHORT = 1e12, 1e3
 #: what makes native fit; the model is the student
 FIT = {'n_elements': 4, 'atom_steps': LONG, 'dtype': 'float64',
-       'device': 'cpu', 'threads': 1, 'memory': 1e12}
+       'device': 'cpu', 'memory': 1e12}
 
 
 @pytest.fixture(scope='session')
@@ -73,8 +73,8 @@ def test_a_long_campaign_on_cpus_is_native(student, installed):
 
 
 @pytest.mark.parametrize('change, words', [
-    ({'device': 'cuda'}, 'CPU only'), ({'threads': 2}, 'several threads'),
-    ({'memory': 1e6}, 'GB'), ({'atom_steps': SHORT}, 'its start takes')])
+    ({'device': 'cuda'}, 'CPU only'), ({'memory': 1e6}, 'GB'),
+    ({'atom_steps': SHORT}, 'its start takes')])
 def test_native_is_left_out_with_a_reason(
         student, installed, change, words):
     job = choosing.Job(student, **{**FIT, **change})
@@ -246,27 +246,41 @@ def test_a_corrupt_conversion_that_has_its_checksum_is_refused(
         native._evaluator(path, PotentialOptions())
 
 
+def test_the_library_is_told_once_how_to_multiply(monkeypatch):
+    monkeypatch.setenv(native.BLAS, '')
+    monkeypatch.delenv(native.BLAS)
+    monkeypatch.setattr(native, '_told', set())
+    for threads, policy in [(1, 'unsafe'), (2, 'off'), (1, 'unsafe')]:
+        native.tell_blas_policy(threads)
+        assert os.environ[native.BLAS] == policy
+
+
+def test_a_policy_of_the_user_stays(monkeypatch):
+    monkeypatch.setenv(native.BLAS, 'off')
+    monkeypatch.setattr(native, '_told', set())
+    native.tell_blas_policy(1)
+    assert os.environ[native.BLAS] == 'off'
+
+
 @needs_native
-@pytest.mark.parametrize('threads, policy', [(1, 'unsafe'), (2, 'off')])
-def test_the_library_is_told_how_to_multiply(
-        tools, sample, monkeypatch, threads, policy):
-    """At each evaluation, and nobody else in the process is."""
+def test_an_evaluation_finds_the_policy(tools, sample, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', tools.cache_folder().name)
-    monkeypatch.delenv(native.BLAS, raising=False)
-    seen = []
-    run = native._run
-
-    def watched(*args):
-        seen.append(os.environ[native.BLAS])
-        return run(*args)
-
-    monkeypatch.setattr(native, '_run', watched)
+    monkeypatch.setenv(native.BLAS, '')
+    monkeypatch.delenv(native.BLAS)
+    monkeypatch.setattr(native, '_told', set())
     potential = tools.potential('mace', backend='native')
-    potential = replace(potential, blas=native.blas_policy(threads))
+    native.tell_blas_policy(1)
+    assert os.environ[native.BLAS] == 'unsafe'
     found = potential.evaluate(tools.one(*tools.embed('CCO')))
     assert not found.failures
-    assert seen == [policy]
-    assert native.BLAS not in os.environ
+
+
+def test_auto_gives_native_one_thread_and_others_all():
+    options = PotentialOptions(threads=4)
+    fit = choosing.chosen_by_rule(options, 'native')
+    assert (fit.backend, fit.threads) == ('native', 1)
+    fit = choosing.chosen_by_rule(options, 'poly')
+    assert (fit.backend, fit.threads) == ('poly', 4)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_the_hessian_of_a_model_is_refused(tools):
     """The way in which mace-torch computes it."""
     potential = tools.potential('mace', backend='poly')
     batch = tools.one(*tools.embed('C'))
-    graph = graphs.build(batch, [0], potential._species_of(), 5.0)
+    graph = graphs.build(batch, [0], potential.species_of(), 5.0)
     with pytest.raises(RuntimeError, match='first derivatives only'):
         potential.model.module(
             potential._inputs(graph), training=True, compute_force=True)

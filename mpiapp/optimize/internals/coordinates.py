@@ -51,17 +51,12 @@ class Coordinates:
 
     @cached_property
     def columns(self) -> Ints:
-        """Return the column in [3 n_atoms] of each derivative."""
-        return np.concatenate([
-            (3 * atoms[:, :, None] + np.arange(3)).ravel()
-            for atoms in self.atoms])
+        """Return the column in [3 n_atoms] of each derivative.
 
-    @cached_property
-    def rows(self) -> Ints:
-        """Return the coordinate of each derivative."""
-        return np.repeat(np.arange(self.size), np.concatenate([
-            np.full(len(atoms), 3 * atoms.shape[1], np.int64)
-            for atoms in self.atoms]))
+        Kind by kind, and of each as its block in `Slopes` has them.
+        """
+        return np.concatenate([cells_of(atoms).ravel()
+                               for atoms in self.atoms])
 
     @cached_property
     def order(self) -> Ints:
@@ -93,11 +88,10 @@ class Coordinates:
         place[self.cartesians] = np.arange(len(place))
         rows, columns = [], []
         for atoms in self.atoms:
-            c = place[(3 * atoms[:, :, None] + np.arange(3)).reshape(
-                len(atoms), 3 * atoms.shape[1])]
-            i, j = upper(c.shape[1])
-            rows.append(np.maximum(c[:, i], c[:, j]).ravel())
-            columns.append(np.minimum(c[:, i], c[:, j]).ravel())
+            c = place[cells_of(atoms)]
+            i, j = upper(len(c))
+            rows.append(np.maximum(c[i], c[j]).ravel())
+            columns.append(np.minimum(c[i], c[j]).ravel())
         row, column = np.concatenate(rows), np.concatenate(columns)
         width = 1 + int((row - column).max(initial=0))
         return width, width * column + row - column
@@ -112,7 +106,10 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """The matrix of dq/dx [n_q, 3 n_atoms], its entries by kind."""
+    """The matrix of dq/dx [n_q, 3 n_atoms], its entries by kind.
+
+    A block is [3 k, n]: the derivatives of n coordinates of k atoms each.
+    """
 
     coordinates: Coordinates
     blocks: tuple[Floats, Floats, Floats, Floats]
@@ -124,13 +121,21 @@ class Slopes:
 
     def forward(self, move: Floats) -> Floats:
         """Return the change [n_q] of the coordinates by [3 n_atoms] A."""
-        c = self.coordinates
-        return tally(c.rows, self.entries * move[c.columns], c.size)
+        products, parts = self.entries * move[self.coordinates.columns], []
+        start = 0
+        for block in self.blocks:
+            part = products[start:start + block.size]
+            parts.append(part.reshape(block.shape).sum(axis=0))
+            start += block.size
+        return np.concatenate(parts)
 
     def backward(self, pull: Floats) -> Floats:
         """Return the Cartesian form [3 n_atoms] of a gradient [n_q]."""
         c = self.coordinates
-        return tally(c.columns, self.entries * pull[c.rows], 3 * c.n_atoms)
+        products = np.concatenate([
+            (block * pull[first:last]).ravel() for block, first, last in zip(
+                self.blocks, c.starts, c.starts[1:], strict=False)])
+        return tally(c.columns, products, 3 * c.n_atoms)
 
     def gram(self, stiffness: Floats) -> Floats:
         """Return the Hessian of springs [n_q] as a band.
@@ -140,13 +145,18 @@ class Slopes:
         c, products = self.coordinates, []
         for block, first, last in zip(self.blocks, c.starts, c.starts[1:],
                                       strict=False):
-            rows = block.reshape(last - first, 3 * block.shape[1])
-            stiff = rows * stiffness[first:last, None]
-            i, j = upper(rows.shape[1])
-            products.append((rows[:, i] * stiff[:, j]).ravel())
+            stiff = block * stiffness[first:last]
+            i, j = upper(len(block))
+            products.append((block[i] * stiff[j]).ravel())
         width, cells = c.band
         return tally(cells, np.concatenate(products),
                      3 * c.n_atoms * width).reshape(-1, width)
+
+
+def cells_of(atoms: Ints) -> Ints:
+    """Return the columns [3 k, n] of the derivatives by atoms [n, k]."""
+    return (3 * atoms[:, :, None] + np.arange(3)).reshape(
+        len(atoms), 3 * atoms.shape[1]).T
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from scipy.linalg.lapack import dpbtrf, dpbtrs
 
 from mpiapp.optimize.internals.coordinates import Coordinates, Slopes
 from mpiapp.optimize.internals.model import stiffness
-from mpiapp.optimize.internals.primitives import slopes, values
+from mpiapp.optimize.internals.primitives import both, values
 from mpiapp.optimize.internals.topology import Numbers, choose
 from mpiapp.records import Floats
 
@@ -64,9 +64,8 @@ class Place:
             LinAlgError: the geometry is not finite.
         """
         c = frame.coordinates
-        here = slopes(c, x)
-        return cls(frame, x, values(c, x), here,
-                   factor(here, frame.stiffness))
+        q, here = both(c, x)
+        return cls(frame, x, q, here, factor(here, frame.stiffness))
 
     def to(self, x: Floats) -> Floats:
         """Return the displacement [n_q + 3 n_atoms] from here to x."""

@@ -85,7 +85,7 @@ def angles(
 
 def angles_of(x: Floats, triples: Sequence[tuple[int, ...]]) -> Floats:
     """Return the angles [n] at the middle atoms of triples, radian."""
-    return bend(*arms(table(triples, 3), x))
+    return bend(*arms(table(triples, 3), np.ascontiguousarray(x.T)))
 
 
 def dihedrals(

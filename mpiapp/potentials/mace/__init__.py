@@ -104,7 +104,7 @@ def obtain(
     """Return options with a file, downloaded if need be, and a back end.
 
     `auto` weighs the predicted work `atom_steps` against the start of the
-    back ends; see `choosing`.
+    back ends; see `choosing`.  Its `native` has one thread.
     """
     if options.model_path is None:
         path = files.download(options.model or files.BUNDLED)

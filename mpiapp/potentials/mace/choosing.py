@@ -48,7 +48,6 @@ class Job:
     atom_steps: float
     dtype: str
     device: str
-    threads: int
     memory: float
 
 
@@ -77,8 +76,24 @@ def choose_backend(
             log.info('back end native is not used: %s', reason)
         else:
             chain = ('native', *FALLBACKS)
-    name = next(b for b in chain if built(b, options) is not None)
-    return replace(options, backend=name)
+    for name in chain:
+        fit = chosen_by_rule(options, name) if options.backend == 'auto' \
+            else replace(options, backend=name)
+        if built(name, fit) is not None:
+            return fit
+    raise AssertionError('the reference runs or raises InputError')
+
+
+def chosen_by_rule(
+    options: PotentialOptions, backend: str,
+) -> PotentialOptions:
+    """Return options with the back end that `auto` stands for.
+
+    Native gets one thread of however many: with more its last digits differ
+    from run to run, and it is faster on one than others are on several.
+    """
+    threads = 1 if backend == 'native' else options.threads
+    return replace(options, backend=backend, threads=threads)
 
 
 def job_of(
@@ -91,7 +106,7 @@ def job_of(
     elements = {int(z) for s in structures for z in s.numbers}
     known = elements & set(model.numbers.tolist())
     return Job(model, max(1, len(known)), atom_steps, options.dtype, device,
-               options.threads, memory_of_machine() / (os.cpu_count() or 1))
+               memory_of_machine() / (os.cpu_count() or 1))
 
 
 def unfit_for_native(job: Job) -> str:
@@ -100,8 +115,6 @@ def unfit_for_native(job: Job) -> str:
         return f'the package {DISTRIBUTION} is not installed'
     if job.device != 'cpu':
         return 'it runs on the CPU only'
-    if job.threads > 1:
-        return 'with several threads its last digits differ from run to run'
     needed = table_bytes(job.model, job.n_elements)
     if needed > job.memory:
         return (f'its tables take {needed / 1e9:.1f} GB in each process, '

@@ -95,6 +95,8 @@ def _module_class() -> Any:
         def __init__(self, product: Any, paths: list[Path]) -> None:
             super().__init__()
             self.paths = paths
+            # set: that many edges for each receiver, in its order
+            self.width = 0
             self.irreps_in, self.irreps_out = (
                 product.irreps_in1, product.irreps_out)
             self.weight_numel = product.weight_numel
@@ -105,12 +107,13 @@ def _module_class() -> Any:
             self, x: torch.Tensor, attributes: torch.Tensor,
             weights: torch.Tensor, edges: torch.Tensor,
         ) -> torch.Tensor:
-            n = len(x)
-            place, edge_of = _places(edges[1], n)
-            senders = edges[0].new_zeros(place).index_copy(
-                0, edge_of[1], edges[0][edge_of[0]])
-            attributes = _padded(attributes, place, edge_of)
-            weights = _padded(weights, place, edge_of)
+            n, senders = len(x), edges[0]
+            if not self.width:
+                place, edge_of = _places(edges[1], n)
+                senders = edges[0].new_zeros(place).index_copy(
+                    0, edge_of[1], edges[0][edge_of[0]])
+                attributes = _padded(attributes, place, edge_of)
+                weights = _padded(weights, place, edge_of)
             sources = [
                 x[:, part].view(n, mul, ir.dim).transpose(1, 2)
                 .contiguous().index_select(0, senders)

@@ -46,6 +46,9 @@ SECONDS_PER_BYTE = 5e-9
 #: it is (`unsafe` speaks of more), with more it must not be called.
 BLAS = 'SYMMETRIX_HOST_WORKER_BLAS'
 
+#: values of `BLAS` that are ours
+_told: set[str] = set()
+
 log = logging.getLogger(__name__)
 
 
@@ -58,6 +61,7 @@ def build(options: PotentialOptions, name: str) -> MaceNative:
     if settle_torch(options.threads, options.device) != 'cpu':
         raise InputError('back end native runs on the CPU only: '
                          '--device cpu, or another --backend')
+    tell_blas_policy(options.threads)
     path = str(options.model_path)
     model = load(path, 'float64', 'cpu')
     evaluator = _evaluator(converted(path), options)
@@ -74,13 +78,19 @@ def build(options: PotentialOptions, name: str) -> MaceNative:
     }
     # the module itself is not needed any more, and memory is
     return MaceNative(name, evaluator, replace(model, module=None),
-                      options.dtype, None, notes,
-                      blas=blas_policy(options.threads))
+                      options.dtype, None, notes)
 
 
-def blas_policy(threads: int) -> str:
-    """Return the value of `BLAS` for a process with so many threads."""
-    return 'unsafe' if threads == 1 else 'off'
+def tell_blas_policy(threads: int) -> None:
+    """Tell the library how a process of so many threads multiplies.
+
+    Once for the process, as threads are; a value of the user's stays.
+    """
+    policy = 'unsafe' if threads == 1 else 'off'
+    if os.environ.setdefault(BLAS, policy) in _told:
+        os.environ[BLAS] = policy
+    if os.environ[BLAS] == policy:
+        _told.add(policy)
 
 
 def table_bytes(model: Loaded, n_elements: int) -> float:
@@ -109,7 +119,6 @@ class MaceNative:
     finisher: Potential | None
     notes: Mapping[str, str] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
-    blas: str = 'off'
     accepts_charge: bool = False
     topology_guards: bool = True
     bytes_per_atom: float = BYTES_PER_ATOM
@@ -144,9 +153,7 @@ class MaceNative:
             self.met.update(species[batch.part(i)].tolist())
         for i in good:
             part = batch.part(i)
-            # read when the library evaluates, and last digits hang on it
-            with _environment(**{BLAS: self.blas}):
-                found = self._one(species[part], batch.positions[part])
+            found = self._one(species[part], batch.positions[part])
             if found is None:
                 failures[i] = ('nan', 'two atoms are at the same place')
                 continue

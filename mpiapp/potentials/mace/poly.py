@@ -102,6 +102,8 @@ def _module_class() -> Any:
             self.gradient, self.coefficients = gradient, coefficients
             self.n_outputs, self.degree = n_outputs, degree
             self.matrices: dict[Any, torch.Tensor] = {}
+            # set: the elements with their atoms, which else are looked for
+            self.groups: list[tuple[int, torch.Tensor]] | None = None
             self.register_buffer('factors', torch.tensor(gradient.factors))
 
         def forward(
@@ -176,8 +178,10 @@ def _groups(
 ) -> list[tuple[int, torch.Tensor]]:
     """Return (element, its atoms), large groups in several pieces."""
     piece = max(1, CHUNK // (x.shape[1] * len(form.factors)))
-    return [(int(z), atoms) for z in species.unique().tolist()
-            for atoms in (species == z).nonzero()[:, 0].split(piece)]
+    groups = form.groups or [
+        (int(z), (species == z).nonzero()[:, 0])
+        for z in species.unique().tolist()]
+    return [(z, atoms) for z, group in groups for atoms in group.split(piece)]
 
 
 def _values_and_slopes(

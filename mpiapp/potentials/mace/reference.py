@@ -16,6 +16,7 @@ from mpiapp.potentials.base import (
 )
 from mpiapp.potentials.mace import graph as graphs
 from mpiapp.potentials.mace.loading import Loaded, load
+from mpiapp.potentials.mace.surface import MaceSurface
 from mpiapp.records import Batch, Evaluation, Floats, InputError, Ints
 
 #: neighbours of an atom per A^3 of its cut-off sphere, in molecules
@@ -116,6 +117,10 @@ class MaceReference:
         """Return the same potential with that finisher."""
         return replace(self, finisher=finisher)
 
+    def surface(self) -> MaceSurface:
+        """Return the same model for programs that stay on the device."""
+        return MaceSurface(self)
+
     def evaluate(self, batch: Batch) -> Evaluation:
         """Return energies and forces of all molecules from one graph.
 
@@ -130,7 +135,7 @@ class MaceReference:
         try:
             if good:
                 graph = graphs.build(
-                    batch, good, self._species_of(), self.model.r_max)
+                    batch, good, self.species_of(), self.model.r_max)
                 e_atoms, f_atoms = self._run(graph)
                 interaction[good] = _per_molecule(e_atoms, graph)
                 energies[good] = interaction[good] + _per_molecule(
@@ -143,7 +148,7 @@ class MaceReference:
             failures |= dict.fromkeys(good, ('out_of_memory', str(error)))
         return settle(batch, energies, forces, interaction, failures)
 
-    def _species_of(self) -> Ints:
+    def species_of(self) -> Ints:
         """Return the index of an element by atomic number [119]."""
         table = np.full(119, -1, np.int64)
         table[self.model.numbers] = np.arange(len(self.model.numbers))

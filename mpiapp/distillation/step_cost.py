@@ -1,6 +1,6 @@
 """What a training step costs: mace-torch's modules and the faster way.
 
-    python -m mpiapp.benchmarks.training [--rounds 5] [--r-max 6]
+    python -m mpiapp.distillation.step_cost [--rounds 5] [--r-max 6]
 
 CPU time of one step (energies, forces, gradients of the weights) on the
 bundled test structures, on one thread, in turns; first the gradients of
