@@ -131,8 +131,9 @@ class TestOptions:
 
     exit_codes: ClassVar[str] = (
         'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage '
-        'or input; 3 done, and with --require-goals a goal is missed, or '
-        'with --compare the model is not better')
+        'or input; 3 done, but something could not be proved, with '
+        '--require-goals a goal is missed, or with --compare the model is '
+        'not better')
 
     model: str = option('student', 'student (bundled), or a model file',
                         group='input', metavar='FILE')
@@ -217,8 +218,11 @@ def verdict(options: TestOptions, reports: Sequence[Any]) -> int:
     missed = [g['goal'] for g in reports[0]['goals'] if not g['met']]
     worse = len(reports) > 1 and not verdicts.comparison(
         reports[0]['numbers'], reports[1]['numbers'])[0]
-    code = 3 if worse or (options.require_goals and missed) else 0
-    text = 'done' if not worse else f'not better than {options.compare}'
+    gaps = reports[0]['not_proved']
+    code = 3 if worse or gaps or (options.require_goals and missed) else 0
+    text = f'not better than {options.compare}' if worse else 'done'
+    if gaps:
+        text += f', not proved: {", ".join(gaps)}'
     print(f'exit code {code}: {text}; {len(missed)} of '
           f'{len(reports[0]["goals"])} goals are missed', flush=True)
     return code

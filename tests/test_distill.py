@@ -292,6 +292,25 @@ def test_a_report_holds_all_proofs(tmp_path: Path, data_dir: Path) -> None:
     assert at[0.0, 3.6]['model'] == pytest.approx(-4.04, abs=0.03)
 
 
+def test_molecules_of_elements_that_a_model_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / 'test.xyz'
+    frames.write_xyz(path, small.frames(2))
+    (tmp_path / 'm.csv').write_text(
+        'name,smiles\nmethanol,CO\nbromomethane,CBr\n')
+    code = program.main([
+        'test', '--data', str(path), '--smiles-csv', str(tmp_path / 'm.csv'),
+        '--picoseconds', '0.01', '--output', str(tmp_path / 'r'),
+        '--proofs', 'errors', 'dynamics'])
+    assert code == 3
+    found = json.loads((tmp_path / 'r.json').read_text())
+    assert found['not_proved'] == {
+        'bromomethane': 'the model does not know Br'}
+    assert [r['molecule'] for r in found['dynamics']] == ['methanol']
+    assert 'not proved: bromomethane' in capsys.readouterr().out
+
+
 def test_unknown_actions_and_files_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -23,7 +23,7 @@ from mpiapp.distillation.evaluating import (
 )
 from mpiapp.distillation.frames import PLUS, Frame
 from mpiapp.potentials.base import Potential
-from mpiapp.records import Floats
+from mpiapp.records import Floats, Rejection
 from mpiapp.units import EV_PER_AMU_A2_FS2, EV_PER_KELVIN, KCAL_PER_EV
 
 Row = dict[str, Any]
@@ -86,8 +86,11 @@ def conformer(smiles: str, number: int) -> Atoms:
     Raises:
         Failed: none can be made.
     """
-    subject = embedding.prepare(table_of([smiles]).rows[0],
-                                embedding.Recipe())
+    try:
+        subject = embedding.prepare(table_of([smiles]).rows[0],
+                                    embedding.Recipe())
+    except Rejection as error:
+        raise Failed(f'{smiles}: {error.message}') from error
     found = embedding.attempt(subject, embedding.Recipe(), number)
     if found.positions is None:
         raise Failed(f'{smiles}: {found.outcome}')
@@ -182,7 +185,11 @@ def dynamics(
     from ase.data import atomic_masses
     rows = []
     for name, text in smiles.items():
-        atoms = conformer(text, 0)
+        try:
+            atoms = conformer(text, 0)
+        except Failed as error:
+            rows.append({'molecule': name, 'failed': str(error)})
+            continue
         start = relax(model, atoms, 0.05, 200).positions
         bonds = bond_list(atoms.numbers, start)
         mass = atomic_masses[atoms.numbers][:, None] * EV_PER_AMU_A2_FS2

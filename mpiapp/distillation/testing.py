@@ -5,14 +5,16 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
-from mpiapp.distillation.evaluating import Atoms
+from mpiapp.distillation.evaluating import Atoms, Failed
 from mpiapp.distillation.frames import Frame
+from mpiapp.distillation.training import symbols
 from mpiapp.errors import InputError
 from mpiapp.potentials import PotentialOptions, build, resolve
 from mpiapp.potentials.base import Potential
@@ -47,14 +49,16 @@ def read_smiles(path: str) -> dict[str, str]:
     """Return SMILES by name of a CSV file with name and smiles.
 
     Raises:
-        InputError: unreadable.
+        InputError: unreadable, or a SMILES that is.
     """
     try:
         with open(path, newline='', encoding='utf-8') as file:
-            return {r['name']: r['smiles'] for r in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error) as error:
+            found = {r['name']: r['smiles'] for r in csv.DictReader(file)}
+    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
         raise InputError(f'{path}: {type(error).__name__}: {error}') from \
             error
+    table_of(list(found.values()))
+    return found
 
 
 def prove(
@@ -71,7 +75,6 @@ def prove(
     student = build(resolved, guard_structures(frames))
     lacking = labelled.elements_of(frames) - set(student.elements or ())
     if lacking and student.elements is not None:
-        from mpiapp.distillation.training import symbols
         raise InputError(f'{student.name} does not know {symbols(lacking)} '
                          'of the test structures')
     path = Path(str(resolved.model_path))
@@ -80,10 +83,14 @@ def prove(
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
         'teacher': dict(teacher.describe()),
         'backend': student.describe().get('backend', ''), 'units': UNITS}
+    trial = known_alone(trial, student, report)
     monomers: dict[str, Atoms] = {}
     if {'scans', 'stacks'} & set(trial.proofs):
-        monomers = {name: proofs.flat_monomer(teacher, proofs.FLAT[name])
-                    for name in trial.dimers}
+        try:
+            monomers = {name: proofs.flat_monomer(teacher, proofs.FLAT[name])
+                        for name in trial.dimers}
+        except Failed as error:
+            report['not_proved']['monomers'] = str(error)
     work: dict[str, Callable[[], list[proofs.Row]]] = {
         'errors': lambda: proofs.errors(student, frames),
         'scans': lambda: proofs.scans(teacher, student, monomers),
@@ -97,12 +104,45 @@ def prove(
             backends(resolved, frames), _largest(frames), trial.rounds)}
     for name in PROOFS:
         if name in trial.proofs:
-            report[name] = work[name]()
-            tell(f'{name:12s} {len(report[name])} rows')
+            try:
+                report[name] = work[name]()
+                tell(f'{name:12s} {len(report[name])} rows')
+            except Failed as error:
+                report['not_proved'][name] = str(error)
+                tell(f'{name:12s} not proved: {error}')
     numbers = verdicts.key_numbers(report)
     report['numbers'] = numbers
     report['goals'] = verdicts.goals_met(numbers)
     return report
+
+
+def known_alone(
+    trial: Trial, student: Potential, report: dict[str, Any],
+) -> Trial:
+    """Return a trial without molecules whose elements the model lacks.
+
+    These are named in `not_proved` of the report.
+    """
+    left_out: dict[str, str] = report.setdefault('not_proved', {})
+    known = student.elements
+
+    def fits(name: str, smiles: str) -> bool:
+        lacking = elements_of_smiles(smiles) - (known or set())
+        if known is not None and lacking:
+            left_out[name] = f'the model does not know {symbols(lacking)}'
+            return False
+        return True
+    return replace(
+        trial, smiles={n: t for n, t in trial.smiles.items() if fits(n, t)},
+        dimers=tuple(n for n in trial.dimers if fits(n, proofs.FLAT[n])))
+
+
+def elements_of_smiles(smiles: str) -> set[int]:
+    """Return the atomic numbers of a molecule, hydrogens included."""
+    from rdkit import Chem
+    molecule = Chem.MolFromSmiles(smiles)
+    return set() if molecule is None else {
+        a.GetAtomicNum() for a in Chem.AddHs(molecule).GetAtoms()}
 
 
 def guard_structures(frames: Sequence[Frame]) -> list[Structure]:
@@ -120,8 +160,6 @@ def backends(
     model: PotentialOptions, frames: Sequence[Frame],
 ) -> list[tuple[str, Callable[[], Potential]]]:
     """Return how to build the model by each back end of this machine."""
-    from dataclasses import replace
-
     from mpiapp.potentials.mace import available
     sample = guard_structures(frames)
     return [(name, lambda name=name: build(  # type: ignore[misc]
@@ -156,6 +194,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         word = 'better' if report['better'] else 'not better'
         lines += ['', f'## Against {report["compared_with"]}: {word}', '',
                   verdicts.table(report['comparison'])]
+    if report['not_proved']:
+        lines += ['', '## Not proved', '', verdicts.table(
+            [{'what': n, 'why': w} for n, w in report['not_proved'].items()])]
     for name in PROOFS:
         if name in report:
             lines += ['', f'## {name.capitalize()}', '',
