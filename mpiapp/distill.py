@@ -151,7 +151,7 @@ class TestOptions:
         PROOFS, 'what to prove', group='proofs', choices=PROOFS)
     dimers: tuple[str, ...] = option(
         FLAT, 'dimers of scans and stacks', group='proofs', choices=FLAT)
-    conformers: int = option(3, 'conformers of each molecule',
+    conformers: int = option(4, 'conformers of each molecule',
                              group='proofs', check=positive)
     max_molecules: int = option(4, 'molecules that are relaxed',
                                 group='proofs', check=positive)
