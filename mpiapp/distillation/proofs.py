@@ -183,7 +183,7 @@ def dynamics(
 ) -> list[Row]:
     """Run NVE dynamics from 2 * 300 K at a minimum; is all still whole?"""
     from ase.data import atomic_masses
-    rows = []
+    rows: list[Row] = []
     for name, text in smiles.items():
         try:
             atoms = conformer(text, 0)
