@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help env demo lint test test-fast test-serial test-slow test-mpi \
-        test-slurm clean-env
+        test-slurm docs clean-env
 
 MPI_SIZES ?= 1 2 4
 # Serial tests run side by side; the programs that they start have own ranks.
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-fast  serial tests only, stop at the first failure'
 	@echo 'make test-slow  the serial tests that make test leaves out'
 	@echo 'make test-slurm the tests under a Slurm of their own'
+	@echo 'make docs       the pages below docs/ as a site in site/'
 	@echo 'make clean-env  remove .venv'
 
 env:
@@ -38,7 +39,9 @@ lint: env
 
 test: lint test-serial test-mpi test-slurm
 
+# Chromium for the tests of the report's page, where root may install it.
 test-serial: env
+	@bash jobs/environment.sh browser || true
 	@$(ENTER) && $(PYTEST) $(SERIAL) -m 'not slow' --durations=15 \
 	    -n $(WORKERS) --dist worksteal </dev/null
 
@@ -60,6 +63,10 @@ test-mpi: env
 test-slurm: env
 	@! bash jobs/environment.sh slurm || \
 	    { $(ENTER) && $(PYTEST) tests/slurm -rs </dev/null; }
+
+docs: env
+	@$(ENTER) && NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+	@echo 'open site/index.html, or with search: python -m http.server -d site'
 
 clean-env:
 	rm -rf .venv

@@ -11,3 +11,5 @@ mpirun -n 2 python -m mpiapp.reopt \
     --model student --charge-policy neutralise \
     --fmax 0.05 --max-steps 200 \
     --output-dir "$out" --output-prefix demo --overwrite
+
+python -m mpiapp.report "$out/demo.h5" --html "$out/demo.html" --quiet

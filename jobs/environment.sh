@@ -1,7 +1,8 @@
 #!/bin/bash
 # Make or repair .venv: MPI, HDF5 and the Python packages (docs/install.md).
 # With the argument `slurm`: tell whether Slurm's daemons are there for its
-# tests (exit code 0), as root after installing them.
+# tests (exit code 0), as root after installing them; with `browser` the same
+# of Chromium, for the tests of the report's page.
 #
 # Settings, all optional:
 #   PYTHON=PATH           the interpreter (else the first fit one on PATH)
@@ -147,6 +148,26 @@ slurm_is_there() {
     [ ${#missing[@]} -gt 0 ] || return 0
     echo "Slurm tests: skipped, not installed: ${missing[*]}"
     return 1
+}
+
+has_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome chrome; do
+        ! command -v "$name" >/dev/null || return 0
+    done
+    return 1
+}
+
+# Ubuntu's package is a stub that asks for a snap, hence Debian alone.
+browser_is_there() {
+    if ! has_browser && [ "$(id -u)" = 0 ] && may_use_apt &&
+        grep -qs '^ID=debian' /etc/os-release; then
+        say 'installing Chromium for the tests of the report'
+        apt_get update || true
+        apt_get install --no-install-recommends chromium || true
+    fi
+    has_browser ||
+        { echo 'Browser tests: skipped, not installed: chromium'; return 1; }
 }
 
 fits() {
@@ -404,6 +425,7 @@ if MPI.COMM_WORLD.rank == 0:
 case "${1:-}" in
     '') main ;;
     slurm) slurm_is_there || exit 1 ;;
-    *) die "unknown argument $1: it is slurm or none" ;;
+    browser) browser_is_there || exit 1 ;;
+    *) die "unknown argument $1: it is slurm, browser or none" ;;
 esac
 exit 0

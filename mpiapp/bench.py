@@ -17,8 +17,15 @@ EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
 #: commands: files of mpiapp/benchmarks with ABOUT, add_options and run
 COMMANDS = {
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
+    'soak': 'kill a campaign at random, resume it, compare the result',
+    'queue': 'the queue on 16,384 ranks, simulated with its own rules',
     'ranks': 'the same ensemble on 1 and on 2 ranks',
+    'hameval': 'frames of Hamiltonians: ranks, order of work, redundant work',
+    'hpo': 'trials per hour: the scheme of the original scripts, and ours',
 }
+
+#: commands whose file has another name: queue is one of Python's own
+FILES = {'queue': 'simulated'}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def module_of(name: str) -> ModuleType:
     """Return the module of a command."""
-    return import_module(f'mpiapp.benchmarks.{name}')
+    return import_module(f'mpiapp.benchmarks.{FILES.get(name, name)}')
 
 
 def usage(words: Sequence[str]) -> int:

@@ -201,6 +201,7 @@ def prepare(options: Options) -> Prepared:
         np.zeros(n * blocks, bool), settings_of(options, blocks), [source],
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, save_every=options.save_every,
+        record_timeout=options.record_timeout,
         writer=options.writer, run_meta=run_options(options))
     check_start(plan)
     sorting = Sorting(blocks, Limits(options.rmsd, options.same_energy),

@@ -17,23 +17,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.parallel import launch
+from mpiapp import starting
+from mpiapp.parallel import elastic, launch
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.binding import ranges
 from mpiapp.parallel.launch import World
 from mpiapp.parallel.progress import NullProgress, Progress, State
-from mpiapp.parallel.stop import REASONS, StopWatch
+from mpiapp.parallel.stop import REASONS
+from mpiapp.parallel.stream import RankStream
+from mpiapp.parallel.watchdog import Watchdog
 from mpiapp.parallel.workqueue import WorkQueue, counter
-from mpiapp.partition import CostModel, initial_shares, longest_first
+from mpiapp.partition import CostModel
 from mpiapp.records import (
-    DONE, FAILURES, Finished, Floats, Ints, Item, Row, Schema, Status, Stream,
-    Suspended
+    FAILURES, Finished, Floats, Row, Schema, Status, Stream, Suspended
 )
-from mpiapp.store import folder
+from mpiapp.starting import Start
+from mpiapp.store import blame, folder
 from mpiapp.store.campaign import write_campaign
 from mpiapp.store.journal import JournalWriter, read_payloads
 from mpiapp.store.sources import share_results, survey_together
-from mpiapp.store.survey import Survey
 
 log = logging.getLogger('mpiapp')
 #: what goes to the log files of the ranks alone
@@ -59,7 +61,8 @@ class Plan:
     add groups to the result file when its rows are in.  A result that is
     not `whole` is not called complete: something is to be added yet.
     `seconds` [n_records], if given, are the predicted ones where the atoms
-    alone do not tell.
+    alone do not tell.  A rank that gives no sign of life for somewhat
+    longer than `record_timeout` [s] is ended (`parallel.watchdog`).
     """
 
     schema: Schema
@@ -81,6 +84,7 @@ class Plan:
     writer: str = 'auto'
     whole: bool = True
     seconds: Floats | None = None
+    record_timeout: float | None = None
 
     @property
     def n_records(self) -> int:
@@ -136,95 +140,39 @@ class Outcome:
         }[code]
 
 
-class RankStream:
-    """The records of one rank, as a worker sees them."""
-
-    def __init__(
-        self, queue: WorkQueue, watch: StopWatch, first: Ints,
-        states: Callable[[int], bytes],
-    ) -> None:
-        self._queue = queue
-        self._watch = watch
-        self._first = first
-        self._states = states
-        self.dry = False
-        self.dry_at = 0.0
-        self._told = False
-
-    def take(self, n: int, wait: bool = True) -> list[Item]:
-        """Return up to n records; none: the list has ended, or (without
-        `wait`) nothing is there at this moment."""
-        if self.stopping():
-            return []
-        rows, self._first = self._first[:n], self._first[n:]
-        if len(rows) < n and not (len(rows) or self.dry):
-            rows = self._queue.pull(n, wait)
-            if not len(rows) and wait:
-                self.dry, self.dry_at = True, time.perf_counter()
-        return [Item(int(r), self._states(int(r))) for r in rows]
-
-    def stopping(self) -> bool:
-        """Tell whether all ranks are to stop; also passes signals on."""
-        self._queue.counters[_ROUNDS] += 1
-        reason = self._watch.check()
-        if reason:
-            self._queue.stop(reason)
-        stop = self._queue.stop_reason
-        if stop and not self._told:
-            self._told = True
-            log.info('\nstopping (%s): running work is put aside, results '
-                     'are written; go on with --resume', REASONS[stop])
-        return bool(stop)
-
-
 Worker = Callable[[Stream], Iterator[Finished | Suspended]]
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where this run begins, equal on all ranks."""
-
-    folder: Path
-    run: int
-    digest: str
-    shares: Sequence[Ints]
-    order: Ints
-    retries: NDArray[np.int32]
-    states: Mapping[int, tuple[Path, int]]
-
-    @property
-    def todo(self) -> Ints:
-        """All rows that are left to do."""
-        return np.concatenate([*self.shares, self.order])
 
 
 def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     """Collective: do the work of a plan and write its result file.
 
+    Where ranks may die alone (`parallel.elastic`) the others do what these
+    left; `world.comm` then holds the survivors.
+
     Raises:
         AgreedExit: the campaign can't be started or continued (code 2).
     """
-    comm = world.comm
+    comm, me = world.comm, world.comm.rank
     opened = None
     with agree(comm, 'opening the campaign'):
-        if comm.rank == 0:
+        if me == 0:
             opened = folder.open_campaign(
                 plan.result, plan.settings, plan.inputs, plan.schema,
                 plan.resume, plan.overwrite)
-    start = _start(comm, plan, opened)
+    path, number, digest = comm.bcast(
+        opened and (opened.path, opened.run, opened.digest))
+    start = starting.start(comm, plan, path, number, digest)
+    if me == 0:
+        starting.announce(plan, start)
     journal = None
     with agree(comm, 'opening the journals'):
         journal = JournalWriter(
-            start.folder / folder.journal_name(start.run, comm.rank),
-            plan.schema,
-            {'digest': start.digest, 'rank': comm.rank, 'run': start.run},
-            plan.save_every)
+            path / folder.journal_name(number, me), plan.schema,
+            {'digest': digest, 'rank': me, 'run': number}, plan.save_every)
     assert journal is not None
-    stopped, wall, figures = _work(
-        comm, world.watch, plan, worker, start, journal)
+    stopped, wall, ranks = _work_on(world, plan, worker, start, journal)
     journal.close()
-    ranks = tuple(comm.allgather(figures))
-    statuses, seconds = write(world, plan, start.folder, ranks, wall)
+    statuses, seconds = write(world, plan, path, ranks, wall)
     if opened is not None:
         opened.close()
     pending = bool((statuses == Status.PENDING).any())
@@ -232,54 +180,39 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     return Outcome(statuses, reason, wall, ranks, seconds)
 
 
-def _start(comm: Any, plan: Plan, opened: Any) -> _Start:
-    """Survey the journals of earlier runs, decide what is left to do."""
-    path, number, digest = comm.bcast(
-        opened and (opened.path, opened.run, opened.digest))
-    found = survey_together(comm, path, plan.schema, digest)
-    start = None
-    with agree(comm, 'reading the journals'):
-        if found is not None:
-            for name, n_bytes in found.ignored.items():
-                log.warning('journal %s: %d bytes of a torn last entry are '
-                            'ignored', name, n_bytes)
-            start = _plan_start(plan, comm.size, found, path, number, digest)
-            n_left, n_all = len(start.todo), int(plan.wanted.sum())
-            if plan.resume:
-                log.info('resuming: %d of %d records are done, %d are left',
-                         n_all - n_left, n_all, n_left) if number > 1 else \
-                    log.info('nothing to resume in %s: starting anew', path)
-    result: _Start = comm.bcast(start)
-    return result
-
-
-def _plan_start(
-    plan: Plan, n_ranks: int, found: Survey, path: Path, number: int,
-    digest: str,
-) -> _Start:
-    progress = found.progress(plan.n_records)
-    finished = np.isin(progress.status, [int(s) for s in DONE])
-    if not plan.retry_failed:
-        finished |= progress.status == Status.FAILED
-    todo = np.flatnonzero(plan.wanted & ~finished).astype(np.int64)
-    costs = plan.costs[todo]
-    order = longest_first(costs, todo)
-    shares = initial_shares(order, costs, n_ranks, plan.slots)
-    states = {
-        int(s['row']): (path / found.names[s['journal']], int(s['offset']))
-        for s in found.live_states()}
-    return _Start(path, number, digest, [todo[s] for s in shares],
-                  todo[order[sum(map(len, shares)):]], progress.retries,
-                  states)
+def _work_on(
+    world: World, plan: Plan, worker: Worker, start: Start,
+    journal: JournalWriter,
+) -> tuple[int, float, tuple[Mapping[str, float], ...]]:
+    """Work until all is done by those ranks that live."""
+    watched = start.folder / blame.death_name(start.run, world.comm.rank)
+    while True:
+        with agree(world.comm, 'writing the blame for dead ranks'):
+            if world.comm.rank == 0:
+                starting.lay_blame(plan, start, journal)
+        try:
+            stopped, wall, figures = _work(
+                world, plan, worker, start, journal, watched)
+            return stopped, wall, tuple(world.comm.allgather(figures))
+        except Exception as error:
+            if not elastic.is_loss(error, world.comm):
+                raise
+        gone = world.heal()
+        if world.comm.rank == 0:
+            log.warning('\nrank(s) %s died: the %d others do what was left',
+                        ', '.join(map(str, gone)), world.comm.size)
+        start = starting.start(
+            world.comm, plan, start.folder, start.run, start.digest)
 
 
 def _work(
-    comm: Any, watch: StopWatch, plan: Plan, worker: Worker, start: _Start,
-    journal: JournalWriter,
+    world: World, plan: Plan, worker: Worker, start: Start,
+    journal: JournalWriter, watched: Path,
 ) -> tuple[int, float, dict[str, float]]:
     """Pull and work until the list has ended or all ranks stop."""
+    comm = world.comm
     first = comm.scatter(start.shares if comm.rank == 0 else None)
-    queue = WorkQueue(comm, start.order)
+    queue = WorkQueue(comm, start.order, costs=plan.costs[start.order])
 
     def state_of(row: int) -> bytes:
         if row not in start.states:
@@ -287,19 +220,30 @@ def _work(
         path, offset = start.states[row]
         return read_payloads(path, [offset])[0]
 
-    stream = RankStream(queue, watch, first, state_of)
+    dog = Watchdog(plan.record_timeout, world.witness.report)
+    stream = RankStream(queue, world.watch, first, state_of,
+                        journal.append_begun, start.suspects, dog,
+                        world.witness)
     progress = _progress(comm, plan, start, queue)
     comm.Barrier()
+    world.witness.watch(watched)
     began = time.perf_counter()
     stored = 0.0
     for item in worker(stream):
+        dog.rest()
         before = time.perf_counter()
         _commit(item, plan, start, journal, queue, comm.rank)
+        stream.done(item.row)
         stored += time.perf_counter() - before
+        dog.alive()
+    dog.rest()
+    world.witness.farewell()
     ended = time.perf_counter()
-    queue.close()
-    last = comm.allreduce(ended - began, op=_maximum())
-    progress.close()
+    try:
+        queue.close()
+        last = comm.allreduce(ended - began, op=_maximum())
+    finally:
+        progress.close()
     stopped = queue.stop_reason
     counts = queue.counters
     busy = ended - began - stored - queue.waited
@@ -318,7 +262,7 @@ def _maximum() -> Any:
 
 
 def _commit(
-    item: Finished | Suspended, plan: Plan, start: _Start,
+    item: Finished | Suspended, plan: Plan, start: Start,
     journal: JournalWriter, queue: WorkQueue, rank: int,
 ) -> None:
     """Make a result or a state safe, then count it."""
@@ -328,6 +272,9 @@ def _commit(
     # a row from elsewhere (an analysis) brings its own retries
     retries = int(start.retries[item.row] + item.values.get('retries', 0))
     values = dict(item.values, rank=rank, retries=retries)
+    if 'finished_at' in plan.schema:
+        # an analysis keeps the time of the relaxation
+        values.setdefault('finished_at', time.time())
     journal.append_row(item.row, values)
     file_log.info('row %d: %s %s, %d steps, %.2f s', item.row,
                   Status(values['status']).name.lower(),
@@ -341,7 +288,7 @@ def _commit(
 
 
 def _progress(
-    comm: Any, plan: Plan, start: _Start, queue: WorkQueue,
+    comm: Any, plan: Plan, start: Start, queue: WorkQueue,
 ) -> Progress | NullProgress:
     """Return the progress line on rank 0, a silent one elsewhere.
 

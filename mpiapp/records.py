@@ -88,6 +88,9 @@ class Schema:
                 return column
         raise KeyError(name)
 
+    def __contains__(self, name: object) -> bool:
+        return any(column.name == name for column in self.columns)
+
     @property
     def fixed(self) -> tuple[Column, ...]:
         """Columns with one entry a row."""
@@ -296,6 +299,9 @@ RUN = (
     Column('seconds', 'results', 'f8', 's', 'time spent on the record',
            volatile=True),
     Column('rank', 'results', 'i4', '1', 'rank that finished it',
+           volatile=True),
+    Column('finished_at', 'results', 'f8', 's',
+           'when: seconds since 1970, by the clock of the rank\'s machine',
            volatile=True),
 )
 

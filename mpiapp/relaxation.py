@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mpiapp.analysis import check_options
 from mpiapp.config import (
@@ -117,7 +117,10 @@ class Options(Computing, Ensembles):
         return None if self.batch == 'auto' else int(self.batch)
 
 
-def settle(options: Options) -> Options:
+Chosen = TypeVar('Chosen', bound=Options)
+
+
+def settle(options: Chosen) -> Chosen:
     """Check what concerns several options, and fill in what follows.
 
     Raises:
@@ -252,7 +255,8 @@ def prepare(options: Options) -> Prepared:
          for f in collection.files],
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, slots=options.molecules or 1,
-        save_every=options.save_every, writer=options.writer)
+        save_every=options.save_every,
+        record_timeout=options.record_timeout, writer=options.writer)
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, collection, chosen, table, on_device,

@@ -173,7 +173,8 @@ def run(world: World, options: Options) -> int:
         return DONE
     prepared = with_blanks(prepared)
     outcome = engine.run(world, prepared.plan, make_worker(options, prepared))
-    code = None
+    # that of the survivors, where ranks died
+    comm, code = world.comm, None
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             code = finish(options, prepared, outcome)
@@ -330,6 +331,7 @@ def make_plan(
         np.array(wanted), settings, list(files), meta, run_options(options),
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, save_every=options.save_every,
+        record_timeout=options.record_timeout,
         writer=options.writer, seconds=np.array(seconds))
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,14 +54,14 @@ def run(program: str, *words: object, n: int = 0, **extra: str) -> Ended:
     return Ended(done.returncode, done.stdout)
 
 
-def bytes_of_results(out: Path) -> int:
+def bytes_of_results(out: Path, schema: Any = None) -> int:
     """Return the size of what the journals below a folder hold by now.
 
-    Their heads, which list all columns, do not count.
+    Their heads, which list all columns (default: of reopt), do not count.
     """
     from mpiapp.records import RELAX
     from mpiapp.store.packing import schema_json
-    head = len(schema_json(RELAX)) + 500
+    head = len(schema_json(schema or RELAX)) + 500
     return sum(max(path.stat().st_size - head, 0)
                for path in out.glob('**/*.jnl'))
 

@@ -53,7 +53,7 @@ def test_the_readme_has_commands() -> None:
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ended = run('reopt', '--calculator', 'lj', '--sdf',
+    ended = run('reopt', '--calculator', 'lj', '--fmax', '0.5', '--sdf',
                 ROOT / 'data/dimers/moe_et_5.sdf', '--output-dir',
                 tmp_path / 'runs', '--output-prefix', 'et')
     assert ended.code == 0, ended.output
@@ -73,3 +73,16 @@ def test_every_option_is_in_the_help() -> None:
         p.read_text() for p in (ROOT / 'README.md', ROOT / 'docs/reopt.md'))))
     missing = {o for o in described if o not in ended.output}
     assert not missing
+
+
+def test_the_commands_of_hpo_have_options_that_exist() -> None:
+    from mpiapp import tuner
+    text = (ROOT / 'docs' / 'hpo.md').read_text() \
+        + (ROOT / 'docs' / 'benchmarks_hpo.md').read_text()
+    lines = re.findall(r'python -m mpiapp\.hpo([^`\n]*)',
+                       text.replace('\\\n', ' '))
+    assert len(lines) >= 5
+    for line in lines:
+        words = shlex.split(line)
+        action = words.pop(0) if words[0] in tuner.ACTIONS else 'run'
+        tuner.settle(read_options(tuner.Options, 'hpo', '', words), action)

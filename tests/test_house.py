@@ -19,10 +19,11 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
           'bonding', 'measures'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
-         'chemistry'}
+         'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
-WORK = {'engine', 'workers', 'benchmarks'}
+WORK = {'engine', 'starting', 'workers', 'benchmarks'}
 
+BELOW = GROUND | STEPS | {'parallel'} | OUTPUT | WORK
 ALLOWED: dict[str, set[str]] = {
     'errors': set(),
     'units': set(),
@@ -35,15 +36,27 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
-       for unit in ('program', 'refinement')},
+       for unit in ('program', 'refinement', 'checks')},
+    'engine': GROUND | STEPS | {'parallel', 'starting'} | OUTPUT,
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
     'distillation': GROUND | STEPS | {'parallel', 'workers'} | OUTPUT,
     'labelling': (GROUND | STEPS | {'parallel', 'program', 'distillation'}
                   | OUTPUT | WORK),
+    'evaluation': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                   | WORK),
+    'frame_actions': (GROUND | STEPS
+                      | {'parallel', 'program', 'evaluation'} | OUTPUT
+                      | WORK),
+    'saddle_data': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                    | WORK),
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
+    'searching': BELOW | {'program'},
+    'tuner': BELOW | {'program', 'searching'},
+    **{unit: BELOW | {'program', 'searching', 'tuner'}
+       for unit in ('comparing', 'original_scheme', 'probing')},
 }
 BELOW_PROGRAMS = set(ALLOWED)
 
@@ -51,11 +64,11 @@ BELOW_PROGRAMS = set(ALLOWED)
 # so that the rank can choose its cores and its GPU first.  h5py is of them
 # because the MPI of mpi4py must be in the process before it.
 LATE = ('torch', 'mace', 'rdkit', 'pyscf', 'gpu4pyscf', 'mpi4py', 'h5py',
-        'matplotlib', 'tblite', 'optuna')
+        'matplotlib', 'tblite', 'optuna', 'sella', 'scine_utilities')
 NEVER_IN_STEPS = ('mpi4py', 'h5py')
 # These parts of ASE talk to COMM_WORLD by themselves.
 ASE_WITH_MPI = ('ase.io', 'ase.optimize', 'ase.parallel', 'ase.md',
-                'ase.mep', 'ase.vibrations')
+                'ase.mep', 'ase.vibrations', 'sella')
 ASE_MODULE = 'mpiapp.parallel.ase_serial'
 WORLD_MODULE = 'mpiapp.parallel.launch'
 
@@ -253,6 +266,8 @@ BAD = {
         ('mpiapp.structures.a', 'from ase import io'),
     'ase.optimize in a function':
         ('mpiapp.optimize.a', 'def f():\n    from ase.optimize import BFGS'),
+    'sella':
+        ('mpiapp.workers.a', 'def f():\n    import sella'),
     'the world communicator':
         ('mpiapp.engine', 'def f():\n    return MPI.COMM_WORLD'),
     'the world communicator by getattr':

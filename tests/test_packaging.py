@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 import re
 import shutil
@@ -100,7 +101,10 @@ def test_wheel_carries_all_modules_and_data(tmp_path: Path) -> None:
         f'{share}/data/{path.relative_to(ROOT / "data")}'
         for path in (ROOT / 'data').rglob('*') if path.is_file()
     }
-    assert (modules | data) - inside == set()
+    assets = {f'mpiapp/{path.relative_to(ROOT / "mpiapp")}'
+              for path in (ROOT / 'mpiapp').rglob('assets/*')}
+    assert 'mpiapp/reporting/assets/3Dmol-min.js' in assets
+    assert (modules | data | assets) - inside == set()
 
 
 def test_continuous_integration_calls_make_test() -> None:
@@ -180,6 +184,25 @@ def test_the_script_names_the_missing_daemons_of_slurm() -> None:
     assert result.returncode == bool(missing)
     assert len(result.stdout.splitlines()) == bool(missing)
     assert all(name in result.stdout for name in missing)
+
+
+def test_the_script_tells_whether_there_is_a_browser() -> None:
+    """The tests of the page then run or skip with this reason."""
+    from tests.browser import PROGRAM
+    result = environment_script('browser')
+    assert result.returncode == (PROGRAM is None)
+    assert ('chromium' in result.stdout) == (PROGRAM is None)
+
+
+def test_the_viewer_is_the_version_that_is_stated() -> None:
+    """3Dmol.js is carried unchanged, with source and licence."""
+    assets = ROOT / 'mpiapp/reporting/assets'
+    source = (assets / '3Dmol-SOURCE.txt').read_text('utf-8')
+    digest = hashlib.sha256((assets / '3Dmol-min.js').read_bytes())
+    assert digest.hexdigest() in source
+    assert 'BSD-3-Clause' in (assets / '3Dmol-LICENSE.txt').read_text('utf-8')
+    assert source.split(',')[0] in (
+        ROOT / 'docs/report.md').read_text('utf-8')
 
 
 def test_an_unknown_argument_of_the_script_is_refused() -> None:

@@ -185,8 +185,73 @@ def place(
     cpus = choose_cpus(tuple(allowed), seat, threads, os.cpu_count() or 1)
     gpus = [] if device == 'cpu' else visible_gpus(env)
     gpu = choose_gpu(device, gpus, seat, ranks_per_gpu, gpu_ids)
+    if gpu and not seat.bound and len(gpus) > 1:
+        # one visible GPU: the launcher chose, and bound, by itself
+        near = [near_cpus(g) for g in of_local_ranks(
+            list(gpu_ids) or gpus, seat.local_size)]
+        cpus = near_block(near, tuple(allowed), seat.local_rank,
+                          threads) or cpus
     return Placement(seat, os.uname().nodename, cpus, threads,
                      f'cuda:{gpu}' if gpu else 'cpu')
+
+
+def of_local_ranks(gpus: Sequence[str], n: int) -> list[str]:
+    """Return the GPU of each of n local ranks, as `choose_gpu` deals."""
+    return [gpus[r % len(gpus)] for r in range(n)]
+
+
+def near_cpus(gpu: str, root: Path = Path('/')) -> frozenset[int]:
+    """Return the CPUs of the NUMA node that a GPU hangs on, if known.
+
+    `gpu` is an index in the order of the PCI bus or a UUID; of a MIG name
+    the driver does not tell the GPU here.
+    """
+    cards = sorted((root / 'proc/driver/nvidia/gpus').glob('*'))
+    found = None
+    if gpu.isdigit() and int(gpu) < len(cards):
+        found = cards[int(gpu)]
+    elif gpu.startswith('GPU-'):
+        found = next((c for c in cards if gpu in _read(c / 'information')),
+                     None)
+    if found is None:
+        return frozenset()
+    listed = root / 'sys/bus/pci/devices' / found.name / 'local_cpulist'
+    return frozenset(from_ranges(_read(listed)))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ''
+
+
+def from_ranges(text: str) -> list[int]:
+    """Read CPU numbers from ranges: '0-2,5' -> [0, 1, 2, 5]."""
+    cpus: list[int] = []
+    for part in text.strip().split(','):
+        low, _, high = part.partition('-')
+        if low:
+            cpus += range(int(low), int(high or low) + 1)
+    return cpus
+
+
+def near_block(
+    near: Sequence[frozenset[int]], allowed: Sequence[int], me: int,
+    threads: int,
+) -> tuple[int, ...]:
+    """Return CPUs near the GPU of local rank `me`; () where that fails.
+
+    `near` are those of the GPU of each local rank; ranks with the same ones
+    share them in equal blocks.
+    """
+    mine = sorted(near[me] & set(allowed))
+    peers = [r for r, cpus in enumerate(near) if cpus & set(mine)]
+    block = len(mine) // max(1, len(peers))
+    if block < max(1, threads):
+        return ()
+    start = peers.index(me) * block
+    return tuple(mine[start:start + block])
 
 
 def occupy(placement: Placement) -> None:
@@ -195,6 +260,8 @@ def occupy(placement: Placement) -> None:
         os.environ[name] = str(placement.threads)
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, placement.cpus)
+    # nvidia-smi and the kernel count GPUs by bus, CUDA by speed unless told
+    os.environ.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
     if placement.device.startswith('cuda:'):
         os.environ['CUDA_VISIBLE_DEVICES'] = placement.device[5:]
     else:

@@ -6,20 +6,23 @@ one rank ends the whole job with that code (measured: without this it hangs).
 """
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from mpiapp.errors import InputError, StoreError
-from mpiapp.parallel import binding
+from mpiapp.parallel import binding, elastic
 from mpiapp.parallel.agree import AgreedExit, agree
 from mpiapp.parallel.stop import StopWatch
+from mpiapp.parallel.witness import NoWitness, Witness, call_witness
 
 DONE, STOPPED, USAGE, FAILED, RESUMABLE = range(5)
 
@@ -41,12 +44,34 @@ class Resources:
 
 @dataclass(frozen=True)
 class World:
-    """What a program runs in: communicator, placements, reasons to stop."""
+    """What a program runs in: communicator, placements, reasons to stop,
+    the witness of this rank's death.
+
+    All but `heal` leaves it as it is; take `comm` anew after `engine.run`.
+    """
 
     comm: Any
     placement: binding.Placement
     placements: tuple[binding.Placement, ...]
     watch: StopWatch = field(default_factory=StopWatch)
+    witness: Witness | NoWitness = field(default_factory=NoWitness)
+
+    def heal(self) -> list[int]:
+        """Collective among those alive: leave dead ranks behind.
+
+        Returns their old ranks; `comm` and `placements` are those of the
+        survivors from now on.  Without rank 0, which holds the lock and
+        the options, the job ends.
+        """
+        comm, alive = elastic.survivors(self.comm)
+        if alive[0]:
+            _abort(comm, STOPPED, 'rank 0 died: nothing that is finished is '
+                   'lost, go on with --resume')
+        gone = sorted(set(range(len(self.placements))) - set(alive))
+        object.__setattr__(self, 'placements', tuple(
+            self.placements[r] for r in alive))
+        object.__setattr__(self, 'comm', comm)
+        return gone
 
 
 def is_root() -> bool:
@@ -137,16 +162,19 @@ def _guard_threads(comm: Any) -> None:
 
 def _enter(
     comm: Any, placement: binding.Placement, resources: Resources,
-    watch: StopWatch,
+    watch: StopWatch, witness: Witness | NoWitness,
 ) -> World:
     """Collective: check the launch, open the logs, meet the other ranks."""
     _check_size(comm, placement.seat)
     with agree(comm, 'opening the logs'):
         _set_logging(comm, resources)
-    return World(comm, placement, tuple(comm.allgather(placement)), watch)
+    return World(comm, placement, tuple(comm.allgather(placement)), watch,
+                 witness)
 
 
-def _run(comm: Any, main: Callable[[], int]) -> int:
+def _run(
+    comm: Any, main: Callable[[], int], witness: Witness | NoWitness,
+) -> int:
     """Run `main`; only ends that all ranks share come back from here."""
     try:
         return main()
@@ -158,12 +186,29 @@ def _run(comm: Any, main: Callable[[], int]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         if code:
+            witness.farewell()
             _abort(comm, code, f'left with exit code {end.code}')
         return 0
     except StoreError as error:
+        witness.farewell()
         _abort(comm, STOPPED, f'error: {error}')
-    except BaseException:
+    except Exception as error:
+        witness.tell(error)
         _abort(comm, STOPPED, traceback.format_exc())
+    except BaseException:
+        witness.farewell()
+        _abort(comm, STOPPED, traceback.format_exc())
+
+
+@contextmanager
+def witnessed(seat: binding.Seat) -> Iterator[Witness | NoWitness]:
+    """Have a witness for the time of the block."""
+    witness = call_witness(f'rank {seat.rank} of {seat.size}')
+    try:
+        yield witness
+    finally:
+        faulthandler.disable()
+        witness.close()
 
 
 def launch(main: Callable[[World], int], resources: Resources) -> int:
@@ -184,11 +229,23 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     except InputError as error:
         leave(USAGE, f'error: {error}')
     binding.occupy(placement)
-    with StopWatch(resources.time_limit) as watch:
+    with StopWatch(resources.time_limit) as watch, \
+            witnessed(placement.seat) as witness:
         comm = _start_mpi().COMM_WORLD.Dup()
         _guard_threads(comm)
-        code = _run(comm, lambda: main(
-            _enter(comm, placement, resources, watch)))
+        if witness.report is not None:
+            # after MPI_Init, which sets handlers of its own: they follow
+            faulthandler.enable(witness.report)
+        worlds: list[World] = []
+
+        def entered() -> int:
+            worlds.append(_enter(comm, placement, resources, watch, witness))
+            return main(worlds[0])
+        code = _run(comm, entered, witness)
     sys.stdout.flush()
     sys.stderr.flush()
+    if worlds and worlds[0].comm.size < comm.size:
+        # MPI_Finalize would wait for the dead
+        worlds[0].comm.barrier()
+        os._exit(code)
     return code

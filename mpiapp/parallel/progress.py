@@ -65,15 +65,16 @@ def line(state: State, seconds: float, before: int = 0) -> str:
 def seen_live(stream: TextIO) -> bool:
     """Tell whether a person sees the stream on a terminal.
 
-    Under mpirun stderr is a pipe in any case: what counts is where the
-    launcher, our parent, writes it.
+    Under mpirun stdout and stderr are pipes in any case: what counts is
+    where the launcher, our parent, writes them.
     """
     if stream.isatty():
         return True
-    if stream is not sys.stderr:
+    number = 1 if stream is sys.stdout else 2
+    if stream not in (sys.stdout, sys.stderr):
         return False
     try:
-        target = os.readlink(f'/proc/{os.getppid()}/fd/2')
+        target = os.readlink(f'/proc/{os.getppid()}/fd/{number}')
         launcher = Path(f'/proc/{os.getppid()}/comm').read_text().strip()
     except OSError:
         return False

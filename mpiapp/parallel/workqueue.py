@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mpiapp.parallel import elastic
 from mpiapp.parallel.nodeshare import NodeShare
-from mpiapp.records import Ints
+from mpiapp.records import Floats, Ints
 
 # words of the pool: two ranges of the list, the end, the stop reason
 HEAD, TAIL, NEXT_HEAD, NEXT_TAIL, EXHAUSTED, STOP = range(6)
@@ -49,14 +51,17 @@ class WorkQueue:
 
     Collective to make and to `close`.  `order` [n] must be equal on all
     ranks.  `node_comm` holds the ranks that share memory; by default the
-    ranks of one node.
+    ranks of one node.  `costs` [n] are the predicted ones in that order.
     """
 
     def __init__(
         self, comm: Any, order: Ints, node_comm: Any = None,
+        costs: Floats | None = None,
     ) -> None:
         self._comm = comm.Dup()
         self.order = order
+        if comm.rank == 0:
+            self._before = costs_before(costs, len(order))
         self._own_node_comm = node_comm is None
         self._node = node_comm or _node_comm(comm)
         self._share = self._map_share()
@@ -117,7 +122,8 @@ class WorkQueue:
             raise RuntimeError(
                 'several nodes need an MPI with MPI_THREAD_MULTIPLE')
         target = self._serve if self._comm.rank == 0 else self._fetch
-        thread = threading.Thread(target=target, daemon=True)
+        thread = threading.Thread(target=self._while_all_live,
+                                  args=(target,), daemon=True)
         thread.start()
         return thread
 
@@ -184,6 +190,20 @@ class WorkQueue:
 
     # between nodes
 
+    def _while_all_live(self, target: Callable[[], None]) -> None:
+        """Run a thread's part; where a rank is gone no more work comes."""
+        try:
+            target()
+        except Exception as error:
+            if not elastic.is_loss(error, self._comm):
+                raise
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let all ranks run dry and meet their error in `close`."""
+        self._words[EXHAUSTED] = 1
+        elastic.revoke(self._comm)
+
     def _serve(self) -> None:
         """Answer the first ranks of other nodes until all have gone."""
         from mpi4py import MPI
@@ -206,18 +226,12 @@ class WorkQueue:
                 self._comm.send(grant, dest=node, tag=REPLY)
 
     def _grant(self, n_ranks: int) -> _Grant:
-        """Cut the next range for a node: a part of its share of the rest.
-
-        An eighth: the head of the list holds the longest items, so a node
-        must not get its whole share from there; the parts shrink to one
-        item a rank at the end.
-        """
+        """Cut the next range for a node."""
         with self._share.lock():
             w = self._words
-            left = int(w[TAIL] - w[HEAD])
-            share = left * n_ranks // (8 * self._comm.size)
             start = int(w[HEAD])
-            stop = start + min(left, max(n_ranks, share))
+            stop = grant_stop(self._before, start, int(w[TAIL]), n_ranks,
+                              self._comm.size)
             w[HEAD] = stop
             return _Grant(start, stop, start == stop, int(w[STOP]))
 
@@ -254,15 +268,46 @@ class WorkQueue:
 
     def close(self) -> None:
         """Collective: end the threads, free the communicators."""
-        # all ranks of this node have finished before its thread says bye
-        idle_barrier(self._node)
-        self._closing.set()
-        if self._thread:
-            self._thread.join()
-        idle_barrier(self._comm)
+        try:
+            # all ranks of this node have finished before its thread says bye
+            idle_barrier(self._node)
+            self._closing.set()
+            if self._thread:
+                self._thread.join()
+            idle_barrier(self._comm)
+        except Exception as error:
+            if elastic.is_loss(error, self._comm):
+                elastic.revoke(self._node)
+                self._closing.set()
+                self._abandon()
+            raise
         if self._own_node_comm:
             self._node.Free()
         self._comm.Free()
+
+
+def costs_before(costs: Floats | None, n: int) -> Floats:
+    """Return the summed costs [n + 1] of the items before each, and all.
+
+    Without costs every item counts the same.
+    """
+    each = np.ones(n) if costs is None else np.asarray(costs, np.float64)
+    return np.concatenate([[0.0], np.cumsum(each)])
+
+
+def grant_stop(
+    before: Floats, head: int, tail: int, n_ranks: int, n_all: int,
+) -> int:
+    """Return where the next range of a node of `n_ranks` ends.
+
+    It holds an eighth of the node's share of the cost that is left, so that
+    ranges shrink to one item a rank.  Cost, not number: the head of the
+    list holds the longest items, and a range of many of them would be more
+    than the node's share of everything.  `before` is that of `costs_before`.
+    """
+    share = (before[tail] - before[head]) * n_ranks / (8 * n_all)
+    stop = int(np.searchsorted(before, before[head] + share, 'right')) - 1
+    return min(tail, max(head + n_ranks, stop))
 
 
 def _node_comm(comm: Any) -> Any:

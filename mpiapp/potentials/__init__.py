@@ -8,8 +8,11 @@ cheap: heavy packages are imported when it is built.
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 from mpiapp.potentials.base import (
@@ -24,7 +27,7 @@ __all__ = ['Potential', 'PotentialOptions', 'build', 'file_sha256', 'names',
 ALIASES = {'gfn1': 'tblite', 'gfn2': 'tblite'}
 
 #: modules of this folder that are no potentials
-SUPPORT = frozenset({'base', 'guard'})
+SUPPORT = frozenset({'base', 'guard', 'kohn_sham'})
 
 
 def names() -> list[str]:
@@ -86,9 +89,34 @@ def build(
 
 
 def _module(calculator: str) -> ModuleType:
+    if calculator.endswith('.py'):
+        return _plugged_in(calculator)
     if '/' in calculator:
         # functional/basis, such as pbe-d3bj/def2-svp
         return import_module(f'{__name__}.dft')
-    choose('calculator', calculator, (*names(), 'functional/basis'))
+    choose('calculator', calculator, (*names(), 'functional/basis', 'FILE.py'))
     key = ALIASES.get(calculator, calculator)
     return import_module(f'{__name__}.{key}')
+
+
+def _plugged_in(path: str) -> ModuleType:
+    """Load a potential from a user's file; see docs/add_a_potential.md."""
+    file = Path(path).resolve()
+    name = f'mpiapp_plugin_{file.stem}'
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(file):
+        return known
+    spec = spec_from_file_location(name, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise InputError(f'--calculator {path}: there is no such file')
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(f'--calculator {path}: {type(error).__name__}: '
+                         f'{error}') from error
+    if not hasattr(module, 'build'):
+        raise InputError(f'--calculator {path}: it has no function build')
+    return module

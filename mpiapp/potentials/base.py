@@ -22,7 +22,8 @@ class PotentialOptions:
     `model` is a model's short name and `model_path` a file (both for mace
     alone; the file counts when both are given, and neither means the
     bundled model).  `dtype` is the arithmetic of the model, energies are
-    float64 sums in any case.  `solvent` names an ALPB solvent (tblite).
+    float64 sums in any case.  `solvent` names an ALPB solvent (tblite),
+    `functional` a method of sparrow.
     """
 
     calculator: str = 'mace'
@@ -33,6 +34,7 @@ class PotentialOptions:
     backend: str = 'auto'
     threads: int = 1
     solvent: str | None = None
+    functional: str | None = None
 
 
 class Potential(Protocol):
@@ -45,6 +47,11 @@ class Potential(Protocol):
     working memory that one more atom in a batch takes.  `finisher` is the
     float64 potential of the same model for the closing single point of a
     float32 relaxation (None where `dtype` is float64).
+
+    Optional: a method `hessian(numbers, positions, charge, unpaired)` gives
+    d2E/dx2 [3n, 3n], eV/A^2, NaN where it fails, and `hessian_kind` says how
+    (analytic or autograd).  Searches for saddle points compare it with
+    finite differences, and use these where there is none.
     """
 
     @property
@@ -96,11 +103,12 @@ def choose(kind: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def require_plain(options: PotentialOptions, solvent: bool = False) -> None:
+def require_plain(options: PotentialOptions, solvent: bool = False,
+                  functional: bool = False) -> None:
     """Raise InputError for options that only other potentials have.
 
     For potentials without model files that compute in float64 on the CPU;
-    `solvent` tells whether this one has solvents.
+    `solvent` and `functional` tell whether this one has any.
     """
     name = options.calculator
     if options.model or options.model_path:
@@ -117,6 +125,8 @@ def require_plain(options: PotentialOptions, solvent: bool = False) -> None:
                          'allowed: auto')
     if options.solvent and not solvent:
         raise InputError(f'{name} has no solvent model; gfn1 and gfn2 do')
+    if options.functional and not functional:
+        raise InputError(f'{name} has no functional to choose; sparrow has')
 
 
 def unusable(

@@ -16,6 +16,7 @@ import numpy as np
 from mpiapp.potentials.base import (
     Potential, PotentialOptions, settle, unusable
 )
+from mpiapp.potentials.kohn_sham import gpu_fault, molecule_of
 from mpiapp.records import Batch, Evaluation, Floats, InputError, Structure
 from mpiapp.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
@@ -48,7 +49,8 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
     method_of(options.calculator)
     for value, flag in ((options.model, '--model'),
                         (options.model_path, '--model-path'),
-                        (options.solvent, '--solvent')):
+                        (options.solvent, '--solvent'),
+                        (options.functional, '--functional')):
         if value:
             raise InputError(f'{options.calculator} takes no {flag}')
     if options.dtype != 'float64':
@@ -90,17 +92,11 @@ def wants_gpu(device: str) -> bool:
     """
     if device == 'cpu':
         return False
-    try:
-        import cupy
-        import gpu4pyscf  # noqa: F401
-        found = cupy.cuda.runtime.getDeviceCount() > 0
-        reason = 'no GPU is visible'
-    except Exception as error:  # cupy has errors of its own
-        found, reason = False, f'{type(error).__name__}: {error}'
-    if device == 'cuda' and not found:
+    fault = gpu_fault()
+    if device == 'cuda' and fault:
         raise InputError(f'--device cuda: GPU4PySCF cannot run here '
-                         f'({reason}); it comes with the extra "gpu"')
-    return found
+                         f'({fault}); it comes with the extra "gpu"')
+    return not fault
 
 
 @dataclass(frozen=True)
@@ -176,17 +172,15 @@ class KohnSham:
 
     def _field(self, batch: Batch, i: int) -> Any:
         """Return the mean-field object of molecule i."""
-        from pyscf import dft, gto, scf
+        from pyscf import dft, scf
         part = batch.part(i)
         electrons = int(batch.numbers[part].sum() - batch.charges[i])
         unpaired = int(batch.unpaired[i])
         if (electrons - unpaired) % 2:
             unpaired = electrons % 2
-        molecule = gto.M(
-            atom=list(zip(batch.numbers[part].tolist(),
-                          batch.positions[part].tolist(), strict=True)),
-            basis=self.basis, charge=int(batch.charges[i]), spin=unpaired,
-            unit='Angstrom', verbose=0)
+        molecule = molecule_of(
+            batch.numbers[part], batch.positions[part], self.basis,
+            int(batch.charges[i]), unpaired)
         if self.functional == 'hf':
             field = (scf.UHF if unpaired else scf.RHF)(molecule)
         else:

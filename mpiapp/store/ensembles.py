@@ -62,10 +62,11 @@ class Table:
 
 def add_tables(
     path: Path, settings: Mapping[str, Any], tables: Sequence[Table],
+    name: str = GROUP,
 ) -> None:
     """Write the group into a closed file that is not sealed yet.
 
-    `settings` become attributes of the group.
+    `settings` become attributes of the group, whose name is `name`.
 
     Raises:
         StoreError: the file can't be written, or there is no space.
@@ -76,12 +77,12 @@ def add_tables(
     free = shutil.disk_usage(path.parent).free
     if free < need:
         raise StoreError(
-            f'cannot write {path}: the ensembles need {need / 1e6:.1f} MB '
+            f'cannot write {path}: the tables need {need / 1e6:.1f} MB '
             f'and {free / 1e6:.1f} MB are free; free some space and '
             'continue with --resume')
     try:
         with open_serial(path, 'r+') as file:
-            group = file.create_group(GROUP)
+            group = file.create_group(name)
             write_mapping(group, settings)
             for table in tables:
                 _add(file, group.create_group(table.name), table)
@@ -114,11 +115,13 @@ def _array(column: Column, values: Any) -> NDArray[Any]:
     return np.asarray(values, dtype)
 
 
-def read_tables(file: Any) -> dict[str, pandas.DataFrame]:
+def read_tables(
+    file: Any, of: str = GROUP,
+) -> dict[str, pandas.DataFrame]:
     """Return the tables of an open campaign file; {} where it has none."""
     import pandas
     found = {}
-    for name, group in (file[GROUP] if GROUP in file else {}).items():
+    for name, group in (file[of] if of in file else {}).items():
         columns = {}
         for key in json.loads(group.attrs[COLUMNS]):
             values = group[key][:]

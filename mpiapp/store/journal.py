@@ -8,11 +8,15 @@ it has appended and leaves at most one torn entry, at the end.
 """
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,20 +33,26 @@ from mpiapp.store.packing import (
 )
 from mpiapp.store.syncer import Syncer
 
+log = logging.getLogger('mpiapp')
+
 MAGIC = b'mpiappJ\n'
 VERSION = 1
 HEAD = struct.Struct('<8sIII')
 ENTRY = struct.Struct('<IQBq')
 BODY = struct.Struct('<QBq')
-ROW, STATE, NOTE = 1, 2, 3
+#: errors of a file system that may come back: waited for so long
+AWAY = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
+                  errno.EHOSTDOWN, errno.EREMOTEIO})
+PATIENCE_SECONDS, RETRY_SECONDS = 60.0, 1.0
+ROW, STATE, NOTE, BEGUN, BLAME = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
 class JournalIndex:
     """What a journal holds, entry by entry, without the payloads.
 
-    `rows`, `offsets` int64 [n], `kinds`, `statuses` int8 [n] (status 0 of a
-    suspended state or a note), `lengths` int64 [n, n_axes].  `n_ignored`
+    `rows`, `offsets` int64 [n], `kinds`, `statuses` int8 [n] (status 0 of all
+    that is no result), `lengths` int64 [n, n_axes].  `n_ignored`
     counts bytes behind the last sound entry.
     """
 
@@ -88,6 +98,14 @@ class JournalWriter:
         """Append the state of suspended work."""
         self._append(STATE, row, state)
 
+    def append_begun(self, row: int) -> None:
+        """Append that a record is taken up: what a dead rank was at."""
+        self._append(BEGUN, row, b'')
+
+    def append_blame(self, row: int, blame: Mapping[str, Any]) -> None:
+        """Append that a rank died at a record (JSON data)."""
+        self._append(BLAME, row, json.dumps(blame, sort_keys=True).encode())
+
     def append_note(self, text: str, row: int = -1) -> None:
         """Append a remark for people; nothing reads it back."""
         self._append(NOTE, row, text.encode('utf-8', 'replace'))
@@ -130,16 +148,34 @@ class JournalWriter:
         self._syncer.touched(urgent)
 
     def _write(self, entry: bytes) -> None:
-        """Write an entry whole, or leave the file as it was."""
+        """Write an entry whole, or leave the file as it was.
+
+        A network file system that is away for a moment is waited for.
+        """
         if self._fd < 0:
             raise StoreError(f'journal {self.path} is closed')
+        gives_up = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._write_once(entry)
+            except OSError as error:
+                lost = error.errno in AWAY
+                if not lost or time.monotonic() > gives_up:
+                    raise explain(error, self.path, 'write') from error
+                log.warning('journal %s: %s; trying again for up to %.0f s',
+                            self.path, error.strerror,
+                            gives_up - time.monotonic())
+            time.sleep(RETRY_SECONDS)
+
+    def _write_once(self, entry: bytes) -> None:
         try:
             n = os.write(self._fd, entry)
             while n < len(entry):
                 n += os.write(self._fd, entry[n:])
-        except OSError as error:
-            os.ftruncate(self._fd, self._end)
-            raise explain(error, self.path, 'write') from error
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._end)
+            raise
 
 
 def _head(schema: Schema, header: Mapping[str, Any]) -> bytes:

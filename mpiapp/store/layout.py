@@ -136,9 +136,13 @@ def _offsets(
 def _dataset(
     file: Any, group: str, name: str, shape: tuple[int, ...], dtype: Any,
 ) -> Any:
-    """Create a contiguous dataset whose place in the file is reserved."""
+    """Create a contiguous dataset whose place in the file is reserved.
+
+    A name may hold groups of its own, as pred-gt/energy_diff.
+    """
     h5py = load_h5py()
-    parent = file.require_group(group)
+    *folders, name = f'{group}/{name}'.split('/')
+    parent = file.require_group('/'.join(folders))
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_layout(h5py.h5d.CONTIGUOUS)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from mpiapp.store.seal import check_seal
 
 if TYPE_CHECKING:
     import pandas
+    import xarray
 
 #: the group that holds the stages of a refinement
 STAGES = 'stages'
@@ -154,6 +155,12 @@ class Campaign:
             return read_tables(file[self.root or '/'])
 
     @cached_property
+    def summary(self) -> dict[str, pandas.DataFrame]:
+        """The tables of `/summary` by name; {} where there are none."""
+        with reading(self.path) as file:
+            return read_tables(file[self.root or '/'], 'summary')
+
+    @cached_property
     def ensemble_settings(self) -> dict[str, Any]:
         """What the ensembles were made with; {} where there are none."""
         with reading(self.path) as file:
@@ -177,6 +184,33 @@ class Campaign:
         if np.isfinite(energy):
             atoms.calc = SinglePointCalculator(atoms, energy=energy)
         return atoms
+
+    def molecule(self, row: int) -> Any:
+        """Return a record as an RDKit molecule; see store.conversion."""
+        from mpiapp.store.conversion import molecule
+        return molecule(self, row)
+
+    def dataset(self) -> xarray.Dataset:
+        """Return all columns as an xarray dataset; see store.conversion."""
+        from mpiapp.store.conversion import dataset
+        return dataset(self)
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write the table, numbers in full."""
+        from mpiapp.store.conversion import write_csv
+        return write_csv(self, path)
+
+    def to_sdf(self, path: Path | str,
+               rows: Iterable[int] | None = None) -> Path:
+        """Write final geometries and columns; None: all converged."""
+        from mpiapp.store.conversion import write_sdf
+        return write_sdf(self, path, rows)
+
+    def to_extxyz(self, path: Path | str,
+                  rows: Iterable[int] | None = None) -> Path:
+        """Write final geometries and columns; None: all converged."""
+        from mpiapp.store.conversion import write_extxyz
+        return write_extxyz(self, path, rows)
 
     def _known(self, name: str) -> None:
         names = [c.name for c in self.schema.columns]

@@ -13,7 +13,7 @@ from mpiapp.errors import InputError
 from mpiapp.records import Schema, Status
 from mpiapp.store.files import StoreError
 from mpiapp.store.folder import journal_names
-from mpiapp.store.journal import ROW, STATE, JournalIndex, scan
+from mpiapp.store.journal import BEGUN, BLAME, ROW, STATE, JournalIndex, scan
 
 #: fields that order entries of one record in time
 ORDER = ('row', 'run', 'rank', 'offset')
@@ -38,13 +38,17 @@ class Survey:
 
     `results` and `states` are structured arrays, one entry a record, sorted
     by row; `journal` in them is an index into `names`, `lengths` are those
-    of the ragged axes, `failures` counts failed results.  `ignored` maps a
+    of the ragged axes, `failures` counts failed results.  `open` are the
+    records that a rank took up in a run and left neither finished nor
+    suspended, `blames` what earlier runs made of such.  `ignored` maps a
     damaged journal to the bytes behind its last sound entry.
     """
 
     names: tuple[str, ...]
     results: NDArray[Any]
     states: NDArray[Any]
+    open: NDArray[Any]
+    blames: NDArray[Any]
     ignored: dict[str, int] = field(default_factory=dict)
 
     def progress(self, n_records: int) -> Progress:
@@ -53,7 +57,8 @@ class Survey:
         Raises:
             StoreError: a journal names a record that isn't there.
         """
-        for table in (self.results, self.states):
+        for table in (self.results, self.states, _sorted(self.open),
+                      _sorted(self.blames)):
             if len(table) and not (0 <= table['row'][0]
                                    and table['row'][-1] < n_records):
                 raise StoreError('the journals hold records beyond the '
@@ -124,12 +129,14 @@ def merge_surveys(parts: Iterable[Survey]) -> Survey:
         surveys[0].names,
         _last_results(np.concatenate([s.results for s in surveys])),
         _last(np.concatenate([s.states for s in surveys])),
+        np.concatenate([s.open for s in surveys]),
+        np.concatenate([s.blames for s in surveys]),
         dict(sorted(ignored.items())))
 
 
 def _empty(names: tuple[str, ...], n_axes: int) -> Survey:
     none = np.empty(0, result_dtype(n_axes))
-    return Survey(names, none, none)
+    return Survey(names, none, none, none, none)
 
 
 def _of_journal(
@@ -144,7 +151,17 @@ def _of_journal(
     table['failures'] = index.statuses == Status.FAILED
     ignored = {names[number]: index.n_ignored} if index.n_ignored else {}
     return Survey(names, _last_results(table[index.kinds == ROW]),
-                  _last(table[index.kinds == STATE]), ignored)
+                  _last(table[index.kinds == STATE]), _open(table, index),
+                  table[index.kinds == BLAME], ignored)
+
+
+def _open(table: NDArray[Any], index: JournalIndex) -> NDArray[Any]:
+    """Return the records whose last entry in a journal is their beginning."""
+    told = np.isin(index.kinds, (ROW, STATE, BEGUN))
+    begun = index.kinds[told] == BEGUN
+    order = np.lexsort((table['offset'][told], table['row'][told]))
+    entries = table[told][order]
+    return entries[_ends(entries) & begun[order]]
 
 
 def _sorted(table: NDArray[Any]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ TURNING = {'float64': (1e-7, 1e-6), 'float32': (2e-5, 2e-4)}
 #: an SCF stops at up to 1e-6 Hartree, on either side of the limit
 SCF = (1e-5, 1e-4)
 #: the numbers of a molecule do not depend on what is beside it
-SERIAL = {'lj', 'gfn1', 'gfn2', 'tblite', 'native', 'hf/sto-3g'}
+SERIAL = {'lj', 'gfn1', 'gfn2', 'tblite', 'native', 'hf/sto-3g', 'sparrow'}
 
 
 def supported(calculator, dtype):
@@ -199,6 +199,9 @@ def test_forces_are_finite_differences(case, tools):
 
 def test_isolated_atom_has_no_force(case, tools):
     found = case[1].evaluate(tools.one([1], [[1.0, 2.0, 3.0]], unpaired=1))
+    if case[1].name == 'sparrow:DFTB0':
+        assert 'no open shells' in found.failures[0][1]
+        return
     assert not found.failures
     assert np.isfinite(found.energies[0])
     assert np.abs(found.forces).max() < 1e-9

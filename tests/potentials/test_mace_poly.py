@@ -124,7 +124,7 @@ def test_the_hessian_of_a_model_is_refused(tools):
     graph = graphs.build(batch, [0], potential.species_of(), 5.0)
     with pytest.raises(RuntimeError, match='first derivatives only'):
         potential.model.module(
-            potential._inputs(graph), training=True, compute_force=True)
+            potential.inputs(graph), training=True, compute_force=True)
 
 
 def test_another_kind_of_contraction_is_refused():

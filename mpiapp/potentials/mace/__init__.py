@@ -76,6 +76,8 @@ def resolve(options: PotentialOptions) -> PotentialOptions:
     """Return the options with the model's file; see `potentials.resolve`."""
     if options.solvent:
         raise InputError('mace has no solvent model; gfn1 and gfn2 do')
+    if options.functional:
+        raise InputError('mace has no functional to choose; sparrow has')
     _require_backend(options.backend)
     path = options.model_path or files.find(options.model or files.BUNDLED)
     if path is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpiapp.potentials.base import (
     Potential, PotentialOptions, file_sha256, settle, unusable
@@ -93,6 +94,7 @@ class MaceReference:
     backend: str = 'reference'
     accepts_charge: bool = False
     topology_guards: bool = True
+    hessian_kind: str = 'autograd'
 
     @property
     def elements(self) -> frozenset[int]:
@@ -148,6 +150,12 @@ class MaceReference:
             failures |= dict.fromkeys(good, ('out_of_memory', str(error)))
         return settle(batch, energies, forces, interaction, failures)
 
+    def hessian(self, numbers: NDArray[np.int32], positions: Floats,
+                charge: int, unpaired: int) -> Floats:
+        """Return the Hessian [3n, 3n], eV/A^2; charges have no effect."""
+        from mpiapp.potentials.mace.hessian import hessian
+        return hessian(self, numbers, positions)
+
     def species_of(self) -> Ints:
         """Return the index of an element by atomic number [119]."""
         table = np.full(119, -1, np.int64)
@@ -157,11 +165,11 @@ class MaceReference:
     def _run(self, graph: graphs.Graph) -> tuple[Floats, Floats]:
         """Return the model's atomic energies [n_atoms] and the forces."""
         out = self.model.module(
-            self._inputs(graph), training=False, compute_force=True)
+            self.inputs(graph), training=False, compute_force=True)
         return (out['node_energy'].detach().double().cpu().numpy(),
                 out['forces'].detach().double().cpu().numpy())
 
-    def _inputs(self, graph: graphs.Graph) -> dict[str, Any]:
+    def inputs(self, graph: graphs.Graph) -> dict[str, Any]:
         """Return the dictionary that the model takes, on its device."""
         import torch
         dtype = getattr(torch, self.dtype)

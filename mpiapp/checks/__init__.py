@@ -1,0 +1,1 @@
+"""What `preflight` looks at, one file a subject, before a job runs."""

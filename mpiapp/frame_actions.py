@@ -1,0 +1,221 @@
+"""The smaller actions of `hameval`: check, convert, synth; all collective."""
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpiapp.config import Shared
+from mpiapp.errors import InputError
+from mpiapp.evaluation import (
+    CheckOptions, ConvertOptions, SynthOptions, check_inputs, choose_device,
+    field_of, inputs_of, reading_of
+)
+from mpiapp.parallel.launch import DONE, FAILED, World
+
+if TYPE_CHECKING:
+    from mpiapp.records import Row
+    from mpiapp.workers.hamiltonian_frames import Reading
+    from mpiapp.workers.hamiltonian_input import Inputs
+
+
+def run_check(world: World, options: CheckOptions) -> int:
+    """Collective: read and prove all frames; returns the exit code."""
+    from mpiapp.parallel.agree import agree
+    from mpiapp.reporting.hamiltonians import check_lines
+    comm = world.comm
+    rows = looked_at(world, options)
+    code = None
+    with agree(comm, 'reporting'):
+        if rows is not None:
+            for line in check_lines(rows):
+                print(line)
+            n_bad = sum(bool(row['reason']) for row in rows)
+            print(f'{len(rows)} frame(s), {n_bad} refused')
+            code = FAILED if n_bad > options.max_failed else DONE
+    return int(comm.bcast(code))
+
+
+def looked_at(world: World, options: Any) -> list[Row] | None:
+    """Collective: return a row for each frame on rank 0, None elsewhere."""
+    from mpiapp.parallel.agree import agree
+    from mpiapp.potentials.kohn_sham import check_method
+    from mpiapp.workers.ensembles import handed_out
+    comm = world.comm
+    inputs: Inputs | None = None
+    with agree(comm, 'opening the input'):
+        if comm.rank == 0:
+            inputs = inputs_of(options)
+            check_method(field_of(options))
+    inputs = comm.bcast(inputs)
+    assert inputs is not None
+    n = min(len(inputs), options.size_limit or len(inputs))
+    reading = reading_of(options)
+    mine = [proof_row(inputs, i, reading) for i in handed_out(comm, n)]
+    gathered = comm.gather(mine)
+    if gathered is None:
+        return None
+    return sorted((row for part in gathered for row in part),
+                  key=lambda row: int(row['row']))
+
+
+def proof_row(inputs: Inputs, number: int, reading: Reading) -> Row:
+    """Return what is found of a frame without an SCF."""
+    from mpiapp.hamiltonians.frame import formula_of
+    from mpiapp.records import Rejection
+    from mpiapp.workers.hamiltonian import of_proof
+    from mpiapp.workers.hamiltonian_frames import made_ready
+    row: dict[str, Any] = {**inputs.known(number), 'row': number,
+                           'reason': '', 'message': ''}
+    try:
+        frame = inputs.load(number)
+        row['molecule'] = formula_of(frame.numbers)
+        row.update(of_proof(made_ready(frame, reading)))
+    except Rejection as error:
+        row.update(reason=error.reason, message=error.message)
+    return row
+
+
+def run_convert(world: World, options: ConvertOptions) -> int:
+    """Collective: write all good frames into one file, on rank 0."""
+    from mpiapp.parallel.agree import agree
+    code = None
+    with agree(world.comm, 'converting'):
+        if world.comm.rank == 0:
+            code = convert(options)
+    return int(world.comm.bcast(code))
+
+
+def convert(options: ConvertOptions) -> int:
+    """Write all good frames into one file; returns the exit code."""
+    from mpiapp.hamiltonians.frame import formula_of
+    from mpiapp.potentials.kohn_sham import check_method
+    from mpiapp.records import Rejection
+    from mpiapp.store.hamiltonian_files import write_frames
+    from mpiapp.store.output import check_output
+    from mpiapp.workers.hamiltonian_frames import made_ready
+    path = Path(options.output)
+    if path.exists() and not options.overwrite:
+        raise InputError(f'{path} exists already: use --overwrite')
+    inputs, reading = inputs_of(options), reading_of(options)
+    check_method(reading.field)
+    check_inputs(inputs, reading)
+    frames, n_bad = [], 0
+    for i in range(min(len(inputs), options.size_limit or len(inputs))):
+        try:
+            frame = made_ready(inputs.load(i), reading).frame
+        except Rejection as error:
+            n_bad += 1
+            print(f'{inputs.known(i)["name"]}: {error}', file=sys.stderr)
+            continue
+        if options.delta != 'auto':
+            frame = replace(frame, delta=options.delta == 'yes')
+        frames.append(frame)
+    if not frames:
+        raise InputError('no frame can be converted')
+    if not options.dry_run:
+        check_output(path)
+        write_frames(path, frames, {
+            'xc': frames[0].xc or options.xc, 'basis': options.basis,
+            'ao_order': 'pyscf', 'length_unit': 'bohr'})
+    kinds = sorted({formula_of(f.numbers) for f in frames})
+    print(f'{len(frames)} frame(s) of {", ".join(kinds)}, {n_bad} refused; '
+          f'{"nothing written" if options.dry_run else f"wrote {path}"}')
+    return FAILED if n_bad > options.max_failed else DONE
+
+
+def run_synth(world: World, options: SynthOptions) -> int:
+    """Collective: make pairs, shared by the ranks; returns the code."""
+    from mpiapp.parallel.agree import agree
+    from mpiapp.records import Rejection
+    from mpiapp.workers.ensembles import handed_out
+    from mpiapp.workers.hamiltonian_synth import made_pair, write_pair
+    comm = world.comm
+    started: Any = None
+    with agree(comm, 'preparing the folder'):
+        if comm.rank == 0:
+            started = begin_synth(world, options)
+    collection, settings, n = comm.bcast(started)
+    faults: list[tuple[int, str]] = []
+    if options.dry_run:
+        n = 0
+    for i in handed_out(comm, n):
+        with_threads(options)
+        try:
+            structure = collection.load(i % len(collection))
+            write_pair(Path(options.output), i,
+                       made_pair(structure, i, settings), settings.suffix)
+        except Rejection as error:
+            faults.append((i, str(error)))
+    gathered = comm.gather(faults)
+    code = None
+    with agree(comm, 'describing the folder'):
+        if gathered is not None:
+            code = end_synth(options, settings, n,
+                             sorted(f for part in gathered for f in part))
+    return int(comm.bcast(code))
+
+
+def with_threads(options: Shared) -> None:
+    """Let PySCF use the threads of this rank."""
+    from pyscf import lib
+    lib.num_threads(options.threads_per_rank)
+
+
+def begin_synth(world: World, options: SynthOptions) -> Any:
+    """Open the geometries and the folder; returns what ranks need.
+
+    Raises:
+        InputError: whatever the user must mend.
+    """
+    from mpiapp.potentials.kohn_sham import check_method
+    from mpiapp.store.output import check_output
+    from mpiapp.structures import Collection
+    from mpiapp.workers.hamiltonian_synth import Synthesis
+    collection = Collection.open(options.geometries)
+    n = options.count or len(collection)
+    if not len(collection):
+        raise InputError(f'{", ".join(options.geometries)}: no geometry')
+    if n > len(collection) and not options.rattle:
+        raise InputError(f'--count {n}: there are {len(collection)} '
+                         'geometries; --rattle makes more of them')
+    folder = Path(options.output)
+    there = [p for pattern in ('gt_*', 'pred_*') for p in folder.glob(
+        pattern)] if folder.is_dir() else []
+    if there and not options.overwrite:
+        raise InputError(f'{folder} holds pairs already: use --overwrite')
+    if there and not (folder / 'synth.json').exists():
+        raise InputError(f'{folder} holds pairs that synth has not made: '
+                         'name another folder')
+    settings = Synthesis(
+        field_of(options, choose_device(options, world)), options.error,
+        options.error_size, options.ao_order, options.delta == 'yes',
+        options.forces, options.rattle, options.seed, f'.{options.kind}')
+    check_method(settings.field)
+    check_output(folder / 'x.pt', create=not options.dry_run)
+    for path in [] if options.dry_run else there:
+        path.unlink()
+    return collection, settings, n
+
+
+def end_synth(
+    options: SynthOptions, settings: Any, n: int,
+    faults: Sequence[tuple[int, str]],
+) -> int:
+    """Write what the folder is, tell what failed; returns the code."""
+    from mpiapp.store.files import replacing
+    for i, text in faults:
+        print(f'frame {i}: {text}', file=sys.stderr)
+    if options.dry_run:
+        print('nothing written')
+        return DONE
+    about: Mapping[str, Any] = {
+        'geometries': list(options.geometries), **asdict(settings)}
+    with replacing(Path(options.output) / 'synth.json') as part:
+        part.write_text(json.dumps(about, indent=1) + '\n')
+    print(f'{n - len(faults)} pair(s) with error {options.error} in '
+          f'{options.output}, {len(faults)} failed')
+    return FAILED if len(faults) > options.max_failed else DONE

@@ -1,0 +1,78 @@
+"""Preflight as its user calls it: in place of the job."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.jobs import needs_mpirun, run
+
+
+def words(data_dir: Path, tmp_path: Path, *more: object) -> list[object]:
+    return ['--sdf', data_dir / 'dimers/library_sample.sdf',
+            '--output-dir', tmp_path / 'runs', '--write-seconds', '0.2',
+            *more]
+
+
+@needs_mpirun
+def test_a_job_that_would_run_is_told_so_and_nothing_is_left(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    report = tmp_path / 'report.json'
+    done = run('preflight', *words(data_dir, tmp_path, '--calculator', 'lj',
+                                   '--json', report), n=2)
+    assert done.code == 0, done.output
+    assert 'exit code 0: the job would run' in done.output
+    assert 'MPI ranks      2 on 1 node(s)' in done.output
+    assert 'FAIL' not in done.output
+    data = json.loads(report.read_text())
+    assert data['fit'] and len(data['ranks']) == 2
+    names = [f['name'] for f in data['findings']]
+    assert {'MPI library', 'HDF5', 'lj', 'input', 'time'} <= set(names)
+    assert [p.name for p in tmp_path.iterdir()] == ['report.json']
+
+
+@needs_mpirun
+def test_a_missing_input_is_the_only_fault_and_exit_code_2(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    done = run('preflight', '--sdf', tmp_path / 'none.sdf', '--calculator',
+               'lj', '--write-seconds', '0.1', '--output-dir', tmp_path, n=2)
+    assert done.code == 2, done.output
+    failed = [line for line in done.output.splitlines() if 'FAIL ' in line]
+    assert len(failed) == 1 and 'none.sdf' in failed[0]
+    assert 'exit code 2: the job would not run' in done.output
+
+
+@pytest.mark.parametrize('more, fault', [
+    (('--model-path', '/none.model'), '/none.model'),
+    (('--output-dir', '/proc'), 'cannot be written'),
+    (('--start-index', '99'), 'the input has 4 records'),
+    (('--smiles-csv', '/none.csv'), '/none.csv'),
+    (('--calculator', 'pbe/no-such-basis'), 'no-such-basis'),
+])
+def test_what_stops_the_job_is_found(
+    data_dir: Path, tmp_path: Path, more: tuple[str, ...],
+    fault: str,
+) -> None:
+    extra = () if '--model-path' in more or '--calculator' in more \
+        else ('--calculator', 'lj')
+    done = run('preflight', *words(data_dir, tmp_path, *more, *extra))
+    assert done.code == 2, done.output
+    assert fault in done.output
+
+
+def test_wrong_options_are_refused_before_anything_starts() -> None:
+    done = run('preflight', '--no-such-option')
+    assert done.code == 2
+    assert 'MPI ranks' not in done.output
+
+
+@pytest.mark.slow
+@needs_mpirun
+def test_the_bundled_model_passes(data_dir: Path, tmp_path: Path) -> None:
+    done = run('preflight', *words(data_dir, tmp_path, '--model', 'student'),
+               n=2)
+    assert done.code == 0, done.output
+    assert 'mace:student, float64: methane -113.6078 eV' in done.output

@@ -1,0 +1,85 @@
+"""Sella: its errors are reasons, its side effects stay away."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpiapp.parallel import ase_serial
+from mpiapp.saddle.base import Sample, SearchSettings
+from mpiapp.saddle.toys import LennardJonesCluster, MullerBrown
+from mpiapp.workers.saddle_search import search
+
+TRIANGLE = np.array([[0.0, 0, 0], [1.12, 0, 0], [0.5, 1.0, 0.1]])
+
+
+def argon() -> tuple[Sample, LennardJonesCluster]:
+    sample = Sample(0, 0, 'ar3', np.full(3, 18, np.int32), TRIANGLE)
+    return sample, LennardJonesCluster(sample.numbers)
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError('Geometry update ODE failed to converge!'),
+    ValueError('no valid internal'), AssertionError()])
+def test_what_sella_raises_is_a_reason(
+    error: Exception, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*words: Any, **options: Any) -> None:
+        raise error
+    monkeypatch.setattr(ase_serial, 'sella', fail)
+    found = search(*argon(), SearchSettings('sella'))
+    assert found.reason == 'internals_error'
+    assert type(error).__name__ in found.message
+    assert np.array_equal(found.positions, TRIANGLE)
+
+
+def test_a_particle_in_a_plane_has_no_internals() -> None:
+    sample = Sample(0, 0, 'mb', np.array([1], np.int32), np.zeros((1, 3)))
+    found = search(sample, MullerBrown(sample.numbers),
+                   SearchSettings('sella'))
+    assert found.reason == 'internals_error'
+
+
+CODE = '''
+import sys
+import numpy as np
+sys.path.insert(0, {folder!r})
+from tests.workers.test_saddle_sella import argon
+from mpiapp.parallel import ase_serial
+from mpiapp.saddle.base import SearchSettings
+from mpiapp.workers.saddle_search import search
+made = ase_serial.sella
+def kept(*a, **k):
+    made_now = made(*a, **k)
+    print(type(made_now.comm).__name__)
+    return made_now
+ase_serial.sella = kept
+found = search(*argon(), SearchSettings('sella', max_steps=2))
+print(found.reason, found.n_hess > 0, 'mpi4py' in sys.modules)
+'''
+
+
+@pytest.mark.slow  # it compiles without a cache
+def test_sella_leaves_mpi_and_the_home_alone(tmp_path: Path) -> None:
+    env = {k: v for k, v in os.environ.items()
+           if k != 'JAX_COMPILATION_CACHE_DIR'}
+    home = tmp_path / 'home'
+    home.mkdir()
+    folder = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, '-c', CODE.format(folder=folder)], text=True,
+        env={**env, 'HOME': str(home), 'TMPDIR': str(tmp_path)},
+        stdout=subprocess.PIPE, timeout=110)
+    communicator, result = done.stdout.splitlines()
+    assert communicator == 'DummyMPI'
+    reason, any_hessian, with_mpi = result.split()
+    assert reason in ('ts', 'minimum', 'higher_order', 'step_limit',
+                      'index_only')
+    assert any_hessian == 'True' and with_mpi == 'False'
+    assert not list(home.iterdir())
+    assert list(tmp_path.glob('mpiapp-jax-*'))
