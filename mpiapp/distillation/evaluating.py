@@ -14,6 +14,10 @@ from mpiapp.records import Batch, Floats
 from mpiapp.workers.legs import Legs
 
 
+#: kcal/mol; energies of conformers closer than this are one
+TIE = 0.02
+
+
 class Failed(Exception):
     """A potential can't compute a structure."""
 
@@ -50,8 +54,13 @@ def relax(
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return Kendall's tau of two rankings; NaN for fewer than two."""
+    """Return Kendall's tau of the order of energies, kcal/mol.
+
+    Energies closer than `TIE` are alike.  NaN for fewer than two, or where
+    all are alike.
+    """
     if len(a) < 2:
         return float('nan')
     from scipy.stats import kendalltau
-    return float(kendalltau(a, b).statistic)
+    ranks = [np.round(np.array(x) / TIE) for x in (a, b)]
+    return float(kendalltau(*ranks).statistic)
