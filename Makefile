@@ -62,7 +62,8 @@ test-mpi: env
 # A Slurm of their own, where its daemons are installed or root may do so.
 test-slurm: env
 	@! bash jobs/environment.sh slurm || \
-	    { $(ENTER) && $(PYTEST) tests/slurm -rs </dev/null; }
+	    { $(ENTER) && $(PYTEST) tests/slurm -m 'not slow' -rs \
+	        </dev/null; }
 
 docs: env
 	@$(ENTER) && NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet

@@ -14,8 +14,16 @@ ABOUT = '''Measure what mpiapp costs, and what it gains over other ways.
 Numbers depend on the machine and on what else runs there: compare ratios.'''
 EXIT_CODES = ('exit codes: 0 done; 1 something failed or disagreed; 2 wrong '
               'usage or input, nothing measured')
-#: commands: files of mpiapp/benchmarks with ABOUT, add_options and run
+#: commands: files of mpiapp/benchmarks with add_options and run, or, where
+#: they run on all ranks, with main
 COMMANDS = {
+    'inference': 'a matrix of models, ways, precisions, sizes and batches',
+    'neighbours': 'lists of pairs: equal sets, then their times',
+    'precision': 'errors, time and memory of lower precision, by stage',
+    'md': 'gates of physics: drift, dt^2, temperature, relaxations',
+    'scaling': 'ranks, threads and schedules: strong and weak scaling',
+    'tune': 'find back end, precision, batch, ranks; write a profile',
+    'compare': 'two results: ratios with intervals, regressions',
     'reopt': 'whole relaxations: ASE with MACECalculator, others, and ours',
     'soak': 'kill a campaign at random, resume it, compare the result',
     'queue': 'the queue on 16,384 ranks, simulated with its own rules',
@@ -36,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] not in COMMANDS:
         return usage(words)
     command = module_of(words[0])
+    if hasattr(command, 'main'):
+        return int(command.main(words[1:]))
     parser = argparse.ArgumentParser(
         prog=f'python -m mpiapp.bench {words[0]}',
         description=(command.__doc__ or '').strip(), epilog=EXIT_CODES)

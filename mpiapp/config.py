@@ -97,6 +97,12 @@ def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
                       'command line wins')
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
+    if 'backend' in hints:
+        made.add_argument(
+            '--profile', metavar='FILE', default=None,
+            help='what python -m mpiapp.bench tune has written: back end, '
+            'precision, batch and threads; --config and the command line '
+            'win')
     names = dict.fromkeys(f.metadata['group'] for f in fields)
     order = [g for g in GROUPS if g in names]
     order += [g for g in names if g not in order]
@@ -124,14 +130,47 @@ def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
     return made
 
 
-def _from_toml(path: str, cls: type) -> dict[str, Any]:
+def _load_toml(flag: str, path: str) -> dict[str, Any]:
     try:
         with open(path, 'rb') as file:
-            values = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
-        raise InputError(f'--config {path}: {error.strerror}') from error
+        raise InputError(f'{flag} {path}: {error.strerror}') from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'--config {path}: {error}') from error
+        raise InputError(f'{flag} {path}: {error}') from error
+
+
+#: options of a profile, and the fields that programs have for them
+PROFILE = {'backend': ('backend',), 'dtype': ('mace_dtype', 'dtype'),
+           'batch': ('batch',), 'threads_per_rank': ('threads_per_rank',),
+           'device': ('device',)}
+
+
+def _from_profile(path: str, cls: type) -> dict[str, Any]:
+    """Return what a profile of `bench tune` sets in a program's options.
+
+    What the program has no option for, such as a batch, is left out.
+    """
+    values = _load_toml('--profile', path).get('options')
+    if not isinstance(values, dict):
+        raise InputError(f'--profile {path}: there is no table [options]: '
+                         'not written by bench tune')
+    hints = typing.get_type_hints(cls)
+    result = {}
+    for key, value in values.items():
+        if key not in PROFILE:
+            raise InputError(f'--profile {path}: unknown option {key!r}; '
+                             f'allowed: {", ".join(PROFILE)}')
+        for name in PROFILE[key]:
+            if name in hints:
+                kind, many = _kind(hints[name])
+                result[name] = _cast(f'--profile {path}: {key}', value,
+                                     kind, many)
+    return result
+
+
+def _from_toml(path: str, cls: type) -> dict[str, Any]:
+    values = _load_toml('--config', path)
     known = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     result = {}
@@ -171,11 +210,16 @@ def read_options(
     """
     made = parser(cls, program, about)
     first = made.parse_args(argv)
-    if first.config:
-        made.set_defaults(**_from_toml(first.config, cls))
+    profile = getattr(first, 'profile', None)
+    if profile or first.config:
+        if profile:
+            made.set_defaults(**_from_profile(profile, cls))
+        if first.config:
+            made.set_defaults(**_from_toml(first.config, cls))
         first = made.parse_args(argv)
     values = vars(first)
     values.pop('config')
+    values.pop('profile', None)
     values = {k: tuple(v) if isinstance(v, list) else v
               for k, v in values.items()}
     return checked(cls(**values))

@@ -105,7 +105,8 @@ def run_frames(world: World, options: RunOptions) -> int:
         return DONE
     plan = completed(prepared)
     outcome = engine.run(world, plan, worker_of(options, prepared))
-    code = None
+    # that of the survivors, where ranks died
+    comm, code = world.comm, None
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             code = finish(options, prepared, outcome)
@@ -176,8 +177,8 @@ def make_plan(
         np.zeros(n, np.int32), CostModel(), wanted, settings, described,
         meta, run_options(options), resume=options.resume,
         overwrite=options.overwrite, retry_failed=options.retry_failed,
-        save_every=options.save_every, writer=options.writer,
-        seconds=seconds)
+        save_every=options.save_every, record_timeout=options.record_timeout,
+        writer=options.writer, seconds=seconds)
 
 
 def settings_of(evaluation: Evaluation) -> dict[str, Any]:

@@ -111,7 +111,8 @@ def run(world: World, options: Options) -> int:
     outcome = engine.run(world, plan, SaddleWorker(
         mine, prepared.loaded.samples, prepared.settings))
     mine.close()
-    code = None
+    # that of the survivors, where ranks died
+    comm, code = world.comm, None
     with agree(comm, 'writing the tables'):
         if comm.rank == 0:
             code = finish(options, prepared, outcome)

@@ -21,7 +21,7 @@ GROUND = {'records', 'units', 'config', 'errors', 'data_files',
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
-WORK = {'engine', 'starting', 'workers', 'benchmarks'}
+WORK = {'engine', 'starting', 'workers'}
 
 BELOW = GROUND | STEPS | {'parallel'} | OUTPUT | WORK
 ALLOWED: dict[str, set[str]] = {
@@ -38,6 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT | WORK
        for unit in ('program', 'refinement', 'checks')},
     'engine': GROUND | STEPS | {'parallel', 'starting'} | OUTPUT,
+    'benchmarks': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
+                   | WORK),
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
     'distillation': GROUND | STEPS | {'parallel', 'workers'} | OUTPUT,

@@ -16,7 +16,7 @@ def one_case(monkeypatch, tmp_path):
     """Let a small model and a small molecule be all there is to measure."""
     path = tmp_path / 'tiny.model'
     shapes.write_model(shapes.Shape('4x0e', 3.0), path)
-    molecule = shapes._embedded('CO')
+    molecule = shapes.embedded('CO')
     structure = shapes.Structure(0, 0, 0, *molecule)
     monkeypatch.setattr(evaluation, 'cases', lambda folder: [
         ('tiny', str(path), 'methanol', structure)])

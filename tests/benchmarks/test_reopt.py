@@ -34,7 +34,7 @@ def measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(reopt, 'SHAPES', {
         'small': shapes.Shape('4x0e', 3.0)})
     monkeypatch.setattr(reopt, 'pyrene_dimer', lambda: shapes.Structure(
-        0, 0, 0, *shapes._embedded('CO')))
+        0, 0, 0, *shapes.embedded('CO')))
     sdf = tmp_path / 'methanol.xyz'
     sdf.write_text(METHANOL)
 

@@ -1,6 +1,7 @@
 """The graph of a batch of molecules: pairs of atoms within the cut-off."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,18 +32,20 @@ class Graph:
 
 def build(
     batch: Batch, chosen: list[int], species_of: Ints, cutoff: float,
+    find: Callable[[Floats, float], Ints] | None = None,
 ) -> Graph:
     """Return the graph of the chosen molecules of a batch.
 
     `species_of` [n_numbers] gives the species of an atomic number; `cutoff`
-    is in A.
+    is in A; `find` takes the place of `pairs`.
     """
+    find = find or pairs
     parts = [batch.part(i) for i in chosen]
     sizes = [p.stop - p.start for p in parts]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     # centred in float64: far from the origin, float32 has no digits left
     centred = [_centred(batch.positions[p]) for p in parts]
-    edges = [pairs(x, cutoff) + start for x, start in zip(centred, offsets)]
+    edges = [find(x, cutoff) + start for x, start in zip(centred, offsets)]
     return Graph(
         np.concatenate(centred),
         species_of[np.concatenate([batch.numbers[p] for p in parts])],

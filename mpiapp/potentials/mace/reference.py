@@ -139,8 +139,8 @@ class MaceReference:
                 graph = graphs.build(
                     batch, good, self.species_of(), self.model.r_max)
                 e_atoms, f_atoms = self._run(graph)
-                interaction[good] = _per_molecule(e_atoms, graph)
-                energies[good] = interaction[good] + _per_molecule(
+                interaction[good] = per_molecule(e_atoms, graph)
+                energies[good] = interaction[good] + per_molecule(
                     self.model.e0[graph.species], graph)
                 for i, j in enumerate(good):
                     forces[batch.part(j)] = f_atoms[graph.part(i)]
@@ -171,27 +171,36 @@ class MaceReference:
 
     def inputs(self, graph: graphs.Graph) -> dict[str, Any]:
         """Return the dictionary that the model takes, on its device."""
-        import torch
-        dtype = getattr(torch, self.dtype)
-        n, n_edges = len(graph.offsets) - 1, graph.edges.shape[1]
+        return model_inputs(graph, self.dtype, self.device,
+                            len(self.model.e0), self.model.head)
 
-        def real(values: Any) -> torch.Tensor:
-            return torch.tensor(values, dtype=dtype, device=self.device)
 
-        def whole(values: Any) -> torch.Tensor:
-            return torch.tensor(values, dtype=torch.long, device=self.device)
+def model_inputs(
+    graph: graphs.Graph, precision: str, device: str, n_elements: int,
+    head: int,
+) -> dict[str, Any]:
+    """Return the dictionary that a model of mace-torch takes."""
+    import torch
+    dtype = getattr(torch, precision)
+    n, n_edges = len(graph.offsets) - 1, graph.edges.shape[1]
 
-        return {
-            'positions': real(graph.positions),
-            'node_attrs': real(np.eye(len(self.model.e0))[graph.species]),
-            'edge_index': whole(graph.edges),
-            'shifts': real(graphs.rounding(graph, self.dtype)),
-            'unit_shifts': real(np.zeros((n_edges, 3))),
-            'cell': real(np.zeros((3 * n, 3))),
-            'batch': whole(graph.molecule),
-            'ptr': whole(graph.offsets),
-            'head': whole(np.full(n, self.model.head)),
-        }
+    def real(values: Any) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
+
+    def whole(values: Any) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.long, device=device)
+
+    return {
+        'positions': real(graph.positions),
+        'node_attrs': real(np.eye(n_elements)[graph.species]),
+        'edge_index': whole(graph.edges),
+        'shifts': real(graphs.rounding(graph, precision)),
+        'unit_shifts': real(np.zeros((n_edges, 3))),
+        'cell': real(np.zeros((3 * n, 3))),
+        'batch': whole(graph.molecule),
+        'ptr': whole(graph.offsets),
+        'head': whole(np.full(n, head)),
+    }
 
 
 def bytes_per_atom(model: Loaded, itemsize: int) -> float:
@@ -211,7 +220,7 @@ def bytes_per_atom(model: Loaded, itemsize: int) -> float:
     return float(COPIES * numbers * itemsize)
 
 
-def _per_molecule(values: Floats, graph: graphs.Graph) -> Floats:
+def per_molecule(values: Floats, graph: graphs.Graph) -> Floats:
     """Sum values [n_atoms] over the atoms of each molecule, in their order."""
     sums = np.bincount(graph.molecule, values, len(graph.offsets) - 1)
     return sums.astype(np.float64)

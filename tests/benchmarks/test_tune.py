@@ -1,0 +1,97 @@
+"""bench tune and --profile: what is chosen, written and read."""
+import argparse
+
+import numpy as np
+import pytest
+
+from mpiapp import bench, relaxation, validate
+from mpiapp.benchmarks import tune
+from mpiapp.config import read_options
+from mpiapp.errors import InputError
+
+FAST = 1 + 0.01 * np.sin(np.arange(12.0))
+
+
+def candidate(way, ms, batch=1, dtype='float64', **more):
+    return {'molecule': 'water', 'way': way, 'dtype': dtype, 'batch': batch,
+            'state': 'ok', 'reason': '', 'n_atoms': 3, 'n_edges': 6,
+            'us_per_atom_step': 1000 * ms / 3 / batch, 'device': 'cpu',
+            'samples': (1e-3 * ms * FAST).tolist(),
+            'errors': {'d_force_max': 1e-6, 'd_energy_per_atom': 1e-8},
+            } | more
+
+
+def chosen(*rows, limit=1e9):
+    options = argparse.Namespace(max_force_error=2e-4,
+                                 max_energy_error=2e-6)
+    for row in rows:
+        tune.judge(row, options, limit)
+    best = tune.choose(rows)
+    return best and (best['way'], best['dtype'], best['batch'])
+
+
+def test_the_fastest_that_keeps_the_bounds_is_chosen():
+    assert chosen(candidate('reference', 4), candidate('poly', 2)) == (
+        'poly', 'float64', 1)
+    wrong = candidate('poly', 1, errors={'d_force_max': 1e-3,
+                                         'd_energy_per_atom': 0.0})
+    assert chosen(candidate('reference', 4), wrong) == (
+        'reference', 'float64', 1)
+    assert '1.0e-03 eV/A, allowed' in wrong['excluded']
+
+
+def test_refused_and_too_large_candidates_are_not_chosen():
+    refused = candidate('native', 1, state='refused', reason='wrong')
+    large = candidate('poly', 8, batch=64)
+    assert chosen(candidate('poly', 4), refused, large, limit=1e6) == (
+        'poly', 'float64', 1)
+    assert 'GB' in large['excluded']
+    assert chosen(refused) is None
+
+
+def test_noise_does_not_choose():
+    noisy = candidate('poly', 3.99)
+    noisy['samples'] = (4e-3 * FAST[::-1]).tolist()
+    assert chosen(candidate('reference', 4), noisy)[0] == 'reference'
+
+
+def test_a_profile_is_written_and_read_by_programs(tmp_path, capsys):
+    path = tmp_path / 'profile.toml'
+    code = bench.main([
+        'tune', '--quick', '--molecules', 'water', '--backends', 'poly',
+        '--batches', '1', '--rounds', '5', '--skip-ranks', '-o', str(path),
+        '--json', str(tmp_path / 't.json')])
+    assert code == 0, capsys.readouterr()
+    words = ['--profile', str(path)]
+    found = read_options(relaxation.Options, 'reopt', '', words)
+    assert found.backend == 'poly' and found.batch == 1
+    assert found.mace_dtype in ('float64', 'float32')
+    other = read_options(validate.Options, 'validate', '', words)
+    assert other.backend == 'poly' and other.dtype == found.mace_dtype
+
+
+PROFILE = '[options]\nbackend = "native"\ndtype = "float32"\nbatch = 4\n'
+
+
+def test_config_and_command_line_win_over_a_profile(tmp_path):
+    profile, config = tmp_path / 'p.toml', tmp_path / 'c.toml'
+    profile.write_text(PROFILE)
+    config.write_text('batch = 8\n')
+    found = read_options(relaxation.Options, 'reopt', '', [
+        '--profile', str(profile), '--config', str(config),
+        '--backend', 'poly'])
+    assert (found.backend, found.mace_dtype, found.batch) == (
+        'poly', 'float32', 8)
+
+
+@pytest.mark.parametrize('text, fault', [
+    ('', 'no table'), ('[options]\nspeed = 3\n', "unknown option 'speed'"),
+    ('[options]\nbatch = "4"\n', 'expected int'), ('[', 'p.toml'),
+    ('[options]\nbatch = 0\n', 'greater than 0'),
+    ('[options]\ndtype = "half"\n', 'allowed')])
+def test_a_wrong_profile_is_refused(tmp_path, text, fault):
+    path = tmp_path / 'p.toml'
+    path.write_text(text)
+    with pytest.raises(InputError, match=fault):
+        read_options(relaxation.Options, 'reopt', '',
+                     ['--profile', str(path)])
