@@ -13,7 +13,6 @@ from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Floats
 from mpiapp.workers.legs import Legs
 
-
 #: kcal/mol; energies of conformers closer than this are one
 TIE = 0.02
 
