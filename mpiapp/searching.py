@@ -104,9 +104,16 @@ def settle_search(options: T) -> T:
 
 
 def base_settings(options: Searching, method: str) -> SearchSettings:
-    """Return the settings of every search, parameters left at baseline."""
+    """Return the settings of every search, parameters left at baseline.
+
+    Raises:
+        InputError: the package of the method is not installed.
+    """
+    from mpiapp.parallel.ase_serial import require_sella
     from mpiapp.saddle.base import SearchSettings
     from mpiapp.saddle.parameters import check
+    if method == 'sella':
+        require_sella()
     steps = options.max_steps if method == 'sella' else options.n_steps
     return check(SearchSettings(
         method, {}, options.fmax, options.stop, steps,

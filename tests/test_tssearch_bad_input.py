@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def settled(*words: str) -> program.Options:
 def test_wrong_usage_is_told(words: list[str], told: str) -> None:
     with pytest.raises(InputError, match=told):
         settled(*words)
+
+
+@pytest.mark.parametrize('params', ['', 'sella.json'])
+def test_a_missing_sella_is_told_before_any_work(
+    params: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / 'sella.json').write_text('{"method": "sella", "params": {}}')
+    words = ['--params', str(tmp_path / params)] if params \
+        else ['--method', 'sella']
+    options = settled('--data', LJ7, *words)
+    monkeypatch.setitem(sys.modules, 'sella', None)
+    with pytest.raises(InputError, match='needs the package sella'):
+        program.prepare(options)
 
 
 def test_what_computes_follows_from_what_is_named() -> None:
@@ -249,7 +263,6 @@ def test_more_ranks_than_samples_and_all_failed(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     import subprocess
-    import sys
     code = ('import sys\n'
             'from mpiapp import tssearch\n'
             'try:\n    tssearch.main(["--help"])\n'

@@ -105,7 +105,7 @@ def broken(
     allowed = max(n_fragments(sample.numbers, x) for x in known)
     found = n_fragments(sample.numbers, positions)
     if found > allowed:
-        return 'dissociated', f'{found} fragments, {allowed} at the start'
+        return 'dissociated', f'{found} fragments, known are {allowed}'
     return '', ''
 
 
