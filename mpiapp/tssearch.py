@@ -56,6 +56,10 @@ class Options(Searching):
         'its method counts', group='search', metavar='FILE')
     irc: bool = option(False, 'go downhill on both sides of each TS and '
                        'compare with reactant and product', group='search')
+    reference: str = option(
+        'file', 'TS that ends are compared with: that of the file, or the '
+        'calculator\'s own, searched from it without noise', group='search',
+        choices=('file', 'own'))
     output_prefix: str = option(
         'tssearch', 'prefix of all result files, instead of --output',
         group='output')
@@ -174,7 +178,7 @@ def search_settings(options: Options) -> SearchSettings:
     if options.params:
         method, params = read_params(options.params)
     return check(replace(base_settings(options, method), params=params,
-                         ends=options.irc))
+                         ends=options.irc, reference=options.reference))
 
 
 def make_plan(
