@@ -43,7 +43,7 @@ class Options(Searching):
     exit_codes: ClassVar[str] = (
         'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
         'usage or input, nothing computed; 3 finished, but more samples '
-        'than --max-failed broke or gave no result; 4 stopped early, go on '
+        'than --max-failed gave no result; 4 stopped early, go on '
         'with --resume')
 
     draws: int = option(1, 'starts with different noise of each reaction',
@@ -237,6 +237,7 @@ def with_blanks(prepared: Prepared) -> Plan:
 def announced(options: Options, prepared: Prepared) -> list[str]:
     """Return what is about to run, one fact a line."""
     import mpiapp
+    from mpiapp.saddle.judge import scattered
     from mpiapp.saddle.samples import parse_start
     loaded, settings = prepared.loaded, prepared.settings
     rule = parse_start(options.start_from)
@@ -255,6 +256,14 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
         f'calculator   {prepared.about["name"]}, Hessian '
         f'{prepared.about["hessian"]} ({prepared.about["hessian_guard"]})',
         f'result       {prepared.plan.result}']
+    apart = 0 if prepared.choice.toy else sum(
+        map(scattered, loaded.sound))
+    if apart:
+        lines.append(
+            f'note         {apart} of {len(loaded.sound)} starts lie in more '
+            'pieces than the geometries of the file; most such searches end '
+            'dissociated' + (f', fewer from --start-from {rule.kind}_noise'
+                             '0.1A' if rule.noise > 0.1 else ''))
     if options.dry_run:
         lines += [f'faulty       {s.name}: {s.fault[1]}'
                   for s in loaded.samples if s.fault[0]][:20]
@@ -263,6 +272,7 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     """Write the tables, print the summary; returns the exit code."""
+    from mpiapp.records import Status
     from mpiapp.reporting.saddles import summary
     from mpiapp.reporting.terminal import timing_lines
     from mpiapp.store.reader import load
@@ -273,6 +283,9 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     paths = [prepared.plan.result, Path(f'{stem}.csv'), Path(f'{stem}.xyz')]
     write_csv(paths[1], rows)
     write_xyz(paths[2], campaign, rows)
+    # a search that ends in fragments is a result, a poor one
+    outcome = replace(outcome, failures=frozenset(
+        {Status.FAILED, Status.REJECTED}))
     code = outcome.exit_code(options.max_failed, options.strict)
     print('\n' + '\n'.join([
         *summary(rows), *timing_lines(outcome.wall, outcome.ranks),
