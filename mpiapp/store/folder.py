@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -19,8 +18,6 @@ from mpiapp.locks import take_lock
 from mpiapp.records import Schema
 from mpiapp.store.files import replacing, sync_folder
 from mpiapp.store.packing import schema_digest
-
-log = logging.getLogger('mpiapp')
 
 FORMAT = 'mpiapp campaign'
 VERSION = 1
