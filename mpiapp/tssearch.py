@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mpiapp.config import option, positive
+from mpiapp.config import not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import main as run_program
@@ -60,6 +60,12 @@ class Options(Searching):
         'file', 'TS that ends are compared with: that of the file, or the '
         'calculator\'s own, searched from it without noise', group='search',
         choices=('file', 'own'))
+    max_failed: int = option(
+        0, 'searches without a result (failed or rejected) that are accepted '
+        'before the exit code is 3', group='run', check=not_negative)
+    strict: bool = option(
+        False, 'count all that is no transition state as failed',
+        group='run')
     output_prefix: str = option(
         'tssearch', 'prefix of all result files, instead of --output',
         group='output')
