@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from mpiapp.parallel import ase_serial
 from mpiapp.saddle.base import Sample, SearchSettings
 from mpiapp.saddle.toys import LennardJonesCluster, MullerBrown
+from mpiapp.workers import saddle_sella
 from mpiapp.workers.saddle_search import search
 
 TRIANGLE = np.array([[0.0, 0, 0], [1.12, 0, 0], [0.5, 1.0, 0.1]])
@@ -43,6 +45,30 @@ def test_a_particle_in_a_plane_has_no_internals() -> None:
     found = search(sample, MullerBrown(sample.numbers),
                    SearchSettings('sella'))
     assert found.reason == 'internals_error'
+
+
+class Bonded(LennardJonesCluster):
+    """A cluster whose bonds have a meaning."""
+
+    bonded = True
+
+
+@pytest.mark.parametrize('apart, steps', [(5.0, 24), (0.0, 60)])
+def test_a_molecule_in_pieces_is_given_up_early(
+    apart: float, steps: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sella would go on to its last step with what has flown apart."""
+    def walk(atoms: Any, *words: Any) -> Iterator[int]:
+        for step in range(61):
+            if step == 10:
+                atoms.positions[2, 0] += apart
+            yield step
+    monkeypatch.setattr(saddle_sella, 'run', walk)
+    sample = Sample(0, 0, 'co2', np.array([8, 6, 8], np.int32), TRIANGLE)
+    found = search(sample, Bonded(sample.numbers), SearchSettings('sella'))
+    assert found.steps == steps
+    assert found.n_calls == 1 and found.n_hess == 1
+    assert (found.reason == 'dissociated') == (apart > 0)
 
 
 CODE = '''
