@@ -167,8 +167,9 @@ def test_a_faulty_reaction_is_a_row_beside_sound_ones(
 
 
 @pytest.mark.parametrize('start, method', [
-    (LINEAR, 'sella'), (BENT, 'sella'), (BENT, 'multimode')],
-    ids=['linear-sella', 'bent-sella', 'bent-multimode'])
+    pytest.param(LINEAR, 'sella', id='linear-sella'),
+    pytest.param(BENT, 'sella', id='bent-sella', marks=pytest.mark.slow),
+    pytest.param(BENT, 'multimode', id='bent-multimode')])
 def test_a_linear_molecule_that_bends_is_no_fault(
     start: str, method: str, tmp_path: Path,
 ) -> None:
