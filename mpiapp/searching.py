@@ -63,8 +63,8 @@ class Searching(Computing):
         'auto', 'Hessians of the calculator, guarded, or by finite '
         'differences', group='search', choices=('auto', 'fd'))
     calculator: str = option(
-        '', 'gfn2 (default), gfn1, sparrow, sparrow:PM6, mace, muller-brown, lj7, '
-        'functional/basis, or FILE.py', group='method', metavar='NAME')
+        '', 'gfn2 (default), gfn1, sparrow, sparrow:PM6, mace, muller-brown, '
+        'lj7, functional/basis, or FILE.py', group='method', metavar='NAME')
     functional: str = option('', 'method of sparrow: DFTB0 (default), PM6, '
                              'DFTB3, ...', group='method')
     sample_timeout: float = option(
