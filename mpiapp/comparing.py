@@ -192,7 +192,7 @@ def prescreened(
     hard: list[list[int]] | None = None
     with agree(world.comm, 'reading the hard samples'):
         if world.comm.rank == 0 and options.resume and path.exists():
-            hard = json.loads(path.read_text('utf-8'))['samples']
+            hard = read_hard(path)
     hard = world.comm.bcast(hard)
     if hard is None:
         few = prepared.of(first_reactions(
@@ -208,6 +208,21 @@ def prescreened(
     return prepared.of(tuple(
         s for s in prepared.split.tuning
         if (s.number, s.draw) in wanted)), 0
+
+
+def read_hard(path: Path) -> list[list[int]]:
+    """Return (number, draw) of the samples that a run has chosen.
+
+    Raises:
+        InputError: the file is not one of this program.
+    """
+    try:
+        found = json.loads(path.read_text('utf-8'))['samples']
+        return [[int(number), int(draw)] for number, draw in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: not written by --prescreen '
+                         f'({type(error).__name__}); delete it to choose the '
+                         'samples anew') from error
 
 
 def first_reactions(samples: Sequence[Sample], most: int,

@@ -307,9 +307,9 @@ class Method:
     """Options that choose a potential."""
 
     calculator: str = option(
-        'mace', 'potential: mace, gfn2, gfn1, mmff94s, or lj, a toy for tests',
-        group='method',
-        metavar='NAME')
+        'mace', 'potential: mace, gfn2, gfn1, sparrow (DFTB0) or another of '
+        'its methods as sparrow:PM6, mmff94s, functional/basis, FILE.py, or '
+        'lj, a toy for tests', group='method', metavar='NAME')
     model: str = option(
         '', 'MACE model: small, medium or large (MACE-OFF23), or student '
         '(bundled); default: small, student if no input is named',

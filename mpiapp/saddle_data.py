@@ -14,7 +14,7 @@ import numpy as np
 
 from mpiapp.config import Computing, option, positive
 from mpiapp.errors import InputError
-from mpiapp.parallel.launch import DONE, World
+from mpiapp.parallel.launch import DONE, FAILED, World
 from mpiapp.program import check_method, check_shared, output_folder
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Options(Computing):
     """Options of `tssearch make-data`."""
 
     exit_codes: ClassVar[str] = (
-        'exit codes: 0 done; 1 stopped by an unforeseen error, or a saddle '
-        'was not found; 2 wrong usage or input')
+        'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
+        'usage or input; 3 finished, but a saddle was not found')
 
     reactions: tuple[str, ...] = option(
         (), f'reactions: {", ".join(GUESSES)} (default: all)', group='input',
@@ -123,14 +123,17 @@ def run(world: World, options: Options) -> int:
             for line in failed:
                 engine.log.error('%s', line)
             print(f'wrote {options.output}: {len(made)} reactions')
-            code = 1 if failed else DONE
+            code = FAILED if failed else DONE
     return int(world.comm.bcast(code))
 
 
 def make(options: Options) -> tuple[list[Made], list[str]]:
     """Return the reactions, and what failed in words."""
+    from mpiapp.parallel.ase_serial import require_sella
     from mpiapp.potentials import PotentialOptions, obtain
     from mpiapp.workers.saddle_search import SurfaceChoice, Surfaces
+    if options.method == 'sella':
+        require_sella()
     mace = options.calculator == 'mace'
     chosen = obtain(PotentialOptions(
         options.calculator, options.model or (

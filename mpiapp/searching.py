@@ -63,8 +63,8 @@ class Searching(Computing):
         'auto', 'Hessians of the calculator, guarded, or by finite '
         'differences', group='search', choices=('auto', 'fd'))
     calculator: str = option(
-        '', 'gfn2 (default), gfn1, sparrow, mace, muller-brown, lj7, '
-        'functional/basis, or FILE.py', group='method', metavar='NAME')
+        '', 'gfn2 (default), gfn1, sparrow, sparrow:PM6, mace, muller-brown, '
+        'lj7, functional/basis, or FILE.py', group='method', metavar='NAME')
     functional: str = option('', 'method of sparrow: DFTB0 (default), PM6, '
                              'DFTB3, ...', group='method')
     sample_timeout: float = option(
@@ -104,9 +104,16 @@ def settle_search(options: T) -> T:
 
 
 def base_settings(options: Searching, method: str) -> SearchSettings:
-    """Return the settings of every search, parameters left at baseline."""
+    """Return the settings of every search, parameters left at baseline.
+
+    Raises:
+        InputError: the package of the method is not installed.
+    """
+    from mpiapp.parallel.ase_serial import require_sella
     from mpiapp.saddle.base import SearchSettings
     from mpiapp.saddle.parameters import check
+    if method == 'sella':
+        require_sella()
     steps = options.max_steps if method == 'sella' else options.n_steps
     return check(SearchSettings(
         method, {}, options.fmax, options.stop, steps,
@@ -132,9 +139,9 @@ def surface_choice(options: Searching, loaded: Loaded,
                              'particle in a plane')
         return SurfaceChoice(chosen)
     known = (*potentials.names(), *TOYS)
-    if options.calculator not in known and '/' not in options.calculator \
-            and not options.calculator.endswith('.py'):
-        raise InputError(f'unknown calculator {options.calculator!r}; there '
+    name = chosen.calculator
+    if name not in known and '/' not in name and not name.endswith('.py'):
+        raise InputError(f'unknown calculator {name!r}; there '
                          f'are {", ".join(known)}, functional/basis, FILE.py')
     chosen = potentials.obtain(chosen)
     first = next((s for s in loaded.sound if s.n_atoms > 2), loaded.sound[0])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mpiapp.config import option, positive
+from mpiapp.config import not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import main as run_program
@@ -43,7 +43,7 @@ class Options(Searching):
     exit_codes: ClassVar[str] = (
         'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
         'usage or input, nothing computed; 3 finished, but more samples '
-        'than --max-failed broke or gave no result; 4 stopped early, go on '
+        'than --max-failed gave no result; 4 stopped early, go on '
         'with --resume')
 
     draws: int = option(1, 'starts with different noise of each reaction',
@@ -56,6 +56,16 @@ class Options(Searching):
         'its method counts', group='search', metavar='FILE')
     irc: bool = option(False, 'go downhill on both sides of each TS and '
                        'compare with reactant and product', group='search')
+    reference: str = option(
+        'file', 'TS that ends are compared with: that of the file, or the '
+        'calculator\'s own, searched from it without noise', group='search',
+        choices=('file', 'own'))
+    max_failed: int = option(
+        0, 'searches without a result (failed or rejected) that are accepted '
+        'before the exit code is 3', group='run', check=not_negative)
+    strict: bool = option(
+        False, 'count all that is no transition state as failed',
+        group='run')
     output_prefix: str = option(
         'tssearch', 'prefix of all result files, instead of --output',
         group='output')
@@ -174,7 +184,7 @@ def search_settings(options: Options) -> SearchSettings:
     if options.params:
         method, params = read_params(options.params)
     return check(replace(base_settings(options, method), params=params,
-                         ends=options.irc))
+                         ends=options.irc, reference=options.reference))
 
 
 def make_plan(
@@ -233,6 +243,7 @@ def with_blanks(prepared: Prepared) -> Plan:
 def announced(options: Options, prepared: Prepared) -> list[str]:
     """Return what is about to run, one fact a line."""
     import mpiapp
+    from mpiapp.saddle.judge import scattered
     from mpiapp.saddle.samples import parse_start
     loaded, settings = prepared.loaded, prepared.settings
     rule = parse_start(options.start_from)
@@ -251,6 +262,14 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
         f'calculator   {prepared.about["name"]}, Hessian '
         f'{prepared.about["hessian"]} ({prepared.about["hessian_guard"]})',
         f'result       {prepared.plan.result}']
+    apart = 0 if prepared.choice.toy else sum(
+        map(scattered, loaded.sound))
+    if apart:
+        lines.append(
+            f'note         {apart} of {len(loaded.sound)} starts lie in more '
+            'pieces than the geometries of the file; most such searches end '
+            'dissociated' + (f', fewer from --start-from {rule.kind}_noise'
+                             '0.1A' if rule.noise > 0.1 else ''))
     if options.dry_run:
         lines += [f'faulty       {s.name}: {s.fault[1]}'
                   for s in loaded.samples if s.fault[0]][:20]
@@ -259,6 +278,7 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     """Write the tables, print the summary; returns the exit code."""
+    from mpiapp.records import Status
     from mpiapp.reporting.saddles import summary
     from mpiapp.reporting.terminal import timing_lines
     from mpiapp.store.reader import load
@@ -269,6 +289,9 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     paths = [prepared.plan.result, Path(f'{stem}.csv'), Path(f'{stem}.xyz')]
     write_csv(paths[1], rows)
     write_xyz(paths[2], campaign, rows)
+    # a search that ends in fragments is a result, a poor one
+    outcome = replace(outcome, failures=frozenset(
+        {Status.FAILED, Status.REJECTED}))
     code = outcome.exit_code(options.max_failed, options.strict)
     print('\n' + '\n'.join([
         *summary(rows), *timing_lines(outcome.wall, outcome.ranks),

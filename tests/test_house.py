@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'mpiapp'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
-          'bonding', 'measures'}
+          'bonding', 'measures', 'locks'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     'records': {'errors', 'measures'},
     'config': {'errors', 'records'},
     'bonding': {'records'},
+    'locks': {'errors'},
     **{unit: GROUND for unit in STEPS | {'parallel'}},
     **{unit: GROUND | STEPS | {'parallel'} for unit in OUTPUT},
     **{unit: GROUND | STEPS | {'parallel'} | OUTPUT for unit in WORK},

@@ -84,7 +84,9 @@ def test_json_tables_and_pictures_lie_beside_it(alone: Path) -> None:
 
 
 @needs_mpirun
-@pytest.mark.parametrize('n', [2, 3])
+# a killed study goes on with three ranks, below
+@pytest.mark.parametrize(
+    'n', [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_study_is_the_same_on_any_number_of_ranks(
     data_dir: Path, alone: Path, tmp_path: Path, n: int,
 ) -> None:
@@ -100,7 +102,9 @@ def kill(pid: int, ranks: list[int]) -> None:
 
 
 @needs_mpirun
-@pytest.mark.parametrize('lines', [12, 40, 75])
+# later and earlier kills, and any state between: tests/mpi/test_tune.py
+@pytest.mark.parametrize('lines', [
+    40, *(pytest.param(n, marks=pytest.mark.slow) for n in (12, 75))])
 def test_a_killed_study_is_resumed_to_the_same_table(
     data_dir: Path, alone: Path, tmp_path: Path, lines: int,
 ) -> None:
@@ -206,6 +210,7 @@ def test_a_grid_visits_each_of_its_points_once(
     assert len(table) == 7 and len(points) == 6
 
 
+@pytest.mark.slow
 def test_a_database_serves_as_storage(
     data_dir: Path, alone: Path, tmp_path: Path,
 ) -> None:

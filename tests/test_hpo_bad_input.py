@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mpiapp.comparing import read_hard
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
 from mpiapp.hpo import begin
@@ -211,6 +212,16 @@ def test_two_jobs_do_not_write_to_one_journal(
     assert 'another job works on' in refused(data_dir, tmp_path)
     opened.close()
     start(data_dir, tmp_path)
+
+
+@pytest.mark.parametrize('text', ['{"samp', '[]', '{"samples": [3]}'])
+def test_a_corrupt_list_of_hard_samples_is_refused(
+    tmp_path: Path, text: str,
+) -> None:
+    path = tmp_path / 'x_hard.json'
+    path.write_text(text)
+    with pytest.raises(InputError, match='x_hard.json: not written by'):
+        read_hard(path)
 
 
 def test_a_result_is_never_written_over_by_chance(

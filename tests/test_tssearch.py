@@ -62,7 +62,8 @@ def test_a_row_for_each_draw_and_files_beside_it(reference: Path) -> None:
 
 
 @needs_mpirun
-@pytest.mark.parametrize('n', [2, 4])
+@pytest.mark.parametrize(
+    'n', [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_same_rows_on_any_number_of_ranks(
     reference: Path, n: int, tmp_path: Path,
 ) -> None:

@@ -10,8 +10,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from mpiapp.errors import InputError
 
 #: JAX's thread pool would take all cores of the node
 XLA_ONE_THREAD = ('--xla_cpu_multi_thread_eigen=false '
@@ -58,6 +61,17 @@ def atoms_of(numbers: Any, positions: Any, point: Callable[[Any], Any]) -> Any:
     atoms = Atoms(numbers=numbers, positions=positions)
     atoms.calc = Points()
     return atoms
+
+
+def require_sella() -> None:
+    """Check that Sella is installed, without loading it.
+
+    Raises:
+        InputError: it is not.
+    """
+    if find_spec('sella') is None:
+        raise InputError('--method sella needs the package sella '
+                         '(pip install mpiapp[ts])')
 
 
 def sella(atoms: Any, **options: Any) -> Any:

@@ -23,7 +23,10 @@ class PotentialOptions:
     alone; the file counts when both are given, and neither means the
     bundled model).  `dtype` is the arithmetic of the model, energies are
     float64 sums in any case.  `solvent` names an ALPB solvent (tblite),
-    `functional` a method of sparrow.
+    `functional` a method of sparrow; sparrow:PM6 names both at once.
+
+    Raises:
+        InputError: two functionals are named.
     """
 
     calculator: str = 'mace'
@@ -35,6 +38,17 @@ class PotentialOptions:
     threads: int = 1
     solvent: str | None = None
     functional: str | None = None
+
+    def __post_init__(self) -> None:
+        """Take the calculator and its functional apart."""
+        name, colon, functional = self.calculator.partition(':')
+        if not colon or name != 'sparrow':
+            return
+        if self.functional not in (None, functional):
+            raise InputError(f'--calculator {self.calculator}, but '
+                             f'--functional {self.functional}')
+        object.__setattr__(self, 'calculator', name)
+        object.__setattr__(self, 'functional', functional)
 
 
 class Potential(Protocol):

@@ -19,6 +19,8 @@ METHODS = ('gad', 'multimode', 'sella')
 STOPS = ('both', 'index')
 #: how eigenvalues below zero are counted: any, or those below -1e-6
 COUNTS = ('proj_tol', 'projected')
+#: the TS that ends are compared with: the file's, or the calculator's own
+REFERENCES = ('file', 'own')
 
 #: what a search may come to, and the status it has in result files
 REASONS: dict[str, Status] = {
@@ -94,7 +96,8 @@ class SearchSettings:
     `finish`: steps of Newton's method once there is one negative mode
     (None: those of `multimode` alone).  `original_mode`: v is a
     mass-weighted eigenvector applied to Cartesian forces, as the original
-    had it.  `ends`: look at what lies downhill of a saddle.
+    had it.  `ends`: look at what lies downhill of a saddle.  `reference` is
+    one of `REFERENCES`.
     """
 
     method: str = 'multimode'
@@ -109,6 +112,7 @@ class SearchSettings:
     finish: bool | None = None
     original_mode: bool = False
     ends: bool = False
+    reference: str = 'file'
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +122,14 @@ class SearchResult:
     `reason` is a word of `REASONS`, `message` words for people.  `n_calls`
     counts evaluations of energy and forces, those inside Hessians by finite
     differences apart in `n_displaced`; `n_hess` Hessians; `n_escape`
-    escapes; what a check of the ends takes is not counted.  `lambda0`,
-    `lambda1` are the lowest vibrational eigenvalues of the mass-weighted
-    Hessian, eV/(A^2 amu); `n_neg` counts those below zero, -1 if unknown.
+    escapes; what a reference and a check of the ends take is not counted.
+    `lambda0`, `lambda1` are the lowest vibrational eigenvalues of the
+    mass-weighted Hessian, eV/(A^2 amu); `n_neg` counts those below zero, -1
+    if unknown.
     `fmax` eV/A, `energy` eV, `positions` [n, 3] A of the last geometry.
-    `rmsd_to_reference` [A] is to the TS of the sample, `same_connectivity`
-    1, 0 or -1 (no reference): bond graph as that of the TS.  `ends` says
+    `reference` [n, 3] A is the TS that it is compared with, empty if there
+    is none; `rmsd_to_reference` [A] is to that, `same_connectivity` 1, 0 or
+    -1 (no reference): bond graph as that of the reference.  `ends` says
     what lies downhill on both sides where it was asked: '' not asked, else
     'ok', 'half', 'other', 'unknown'.
     """
@@ -146,6 +152,7 @@ class SearchResult:
     ends: str = ''
     seconds: float = 0.0
     early_stopped: bool = False
+    reference: Floats = field(default_factory=lambda: np.empty((0, 3)))
 
     @property
     def status(self) -> Status:

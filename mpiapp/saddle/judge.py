@@ -100,13 +100,24 @@ def broken(
         return 'collapsed', f'two atoms are {nearest:.2f} A apart'
     if not surface.bonded:
         return '', ''
-    known = [x for x in (sample.reactant, sample.ts, sample.product)
-             if x is not None] or [sample.start]
-    allowed = max(n_fragments(sample.numbers, x) for x in known)
+    allowed = allowed_fragments(sample)
     found = n_fragments(sample.numbers, positions)
     if found > allowed:
-        return 'dissociated', f'{found} fragments, {allowed} at the start'
+        return 'dissociated', f'{found} fragments, known are {allowed}'
     return '', ''
+
+
+def allowed_fragments(sample: Sample) -> int:
+    """Return the largest number of pieces of a known geometry."""
+    known = [x for x in (sample.reactant, sample.ts, sample.product)
+             if x is not None] or [sample.start]
+    return max(n_fragments(sample.numbers, x) for x in known)
+
+
+def scattered(sample: Sample) -> bool:
+    """Tell whether a start lies in more pieces than any known geometry."""
+    return n_fragments(sample.numbers, sample.start) \
+        > allowed_fragments(sample)
 
 
 def min_distance(positions: Floats) -> float:

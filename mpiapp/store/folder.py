@@ -1,14 +1,11 @@
 """The working folder of a campaign: its description, lock and journals."""
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +14,10 @@ from typing import Any
 
 import mpiapp
 from mpiapp.errors import InputError
+from mpiapp.locks import take_lock
 from mpiapp.records import Schema
 from mpiapp.store.files import replacing, sync_folder
 from mpiapp.store.packing import schema_digest
-
-log = logging.getLogger('mpiapp')
 
 FORMAT = 'mpiapp campaign'
 VERSION = 1
@@ -96,7 +92,7 @@ def open_campaign(
     try:
         fresh = check_campaign(result, described, resume, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(folder)
+        lock = take_lock(folder / LOCK, folder)
         try:
             # again, under the lock: the other job may just have ended
             fresh = check_campaign(result, described, resume, overwrite)
@@ -121,7 +117,8 @@ def held(result: Path) -> Iterator[None]:
     Raises:
         InputError: another job works on it.
     """
-    lock = _take_lock(folder_of(result))
+    folder = folder_of(result)
+    lock = take_lock(folder / LOCK, folder)
     try:
         yield
     finally:
@@ -284,24 +281,3 @@ def _clear(result: Path, folder: Path) -> None:
     for name in journal_names(folder):
         (folder / name).unlink()
     sync_folder(folder)
-
-
-def _take_lock(folder: Path) -> int:
-    """Return a locked descriptor; the kernel unlocks it when we die."""
-    path = folder / LOCK
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(fd, 200).decode('utf-8', 'replace').strip()
-        os.close(fd)
-        raise InputError(f'another job works on {folder}: '
-                         f'{owner or "unknown"}') from None
-    except OSError as error:
-        log.warning('%s: the file system has no locks (%s); make sure that '
-                    'no other job works here', path, error.strerror)
-        return fd
-    os.ftruncate(fd, 0)
-    text = f'pid {os.getpid()} on {socket.gethostname()}\n'
-    os.pwrite(fd, text.encode(), 0)
-    return fd

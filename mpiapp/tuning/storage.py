@@ -6,17 +6,16 @@ other damage is refused.
 """
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mpiapp.errors import InputError
+from mpiapp.locks import take_lock
 
 #: seconds between two waits for the disk
 SYNC_SECONDS = 5.0
@@ -95,24 +94,9 @@ def _own(path: Path) -> int:
         if path.is_dir():
             raise IsADirectoryError(21, 'is a folder')
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(owner, os.O_RDWR | os.O_CREAT, 0o666)
+        return take_lock(owner, path)
     except OSError as error:
         raise InputError(f'--storage {path}: {error.strerror}') from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        name = os.read(fd, 200).decode('utf-8', 'replace').strip()
-        os.close(fd)
-        raise InputError(f'another job works on {path}: '
-                         f'{name or "unknown"}') from None
-    except OSError as error:
-        log.warning('%s: the file system has no locks (%s); make sure that '
-                    'no other job works here', owner, error.strerror)
-        return fd
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f'pid {os.getpid()} on {socket.gethostname()}\n'.encode(),
-              0)
-    return fd
 
 
 def lines_of(path: Path) -> tuple[int, int]:

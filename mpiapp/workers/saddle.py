@@ -43,8 +43,9 @@ class SaddleWorker:
         """Search one sample; raises Stopped."""
         sample = self.samples[row]
         found = self.searcher.search(sample, self.settings, stream.stopping)
+        values = values_of(sample, found, self.settings.reference)
         return Finished(
-            row, {**known_values(sample), **values_of(sample, found)},
+            row, {**known_values(sample), **values},
             sample.n_atoms * (found.n_calls + found.n_displaced),
             found.seconds)
 
@@ -67,16 +68,21 @@ def filled(positions: Floats | None, n_atoms: int) -> Floats:
     return positions
 
 
-def values_of(sample: Sample, found: SearchResult) -> dict[str, Any]:
-    """Return what a search has found, as columns."""
+def values_of(sample: Sample, found: SearchResult,
+              reference: str) -> dict[str, Any]:
+    """Return what a search has found, as columns.
+
+    `reference` as in `SearchSettings`.
+    """
     names = ('steps', 'n_calls', 'n_hess', 'n_displaced', 'n_escape', 'n_neg',
              'lambda0', 'lambda1', 'fmax', 'energy', 'rmsd_to_reference',
              'same_connectivity', 'ends', 'seconds', 'reason')
+    known = sample.ts if reference == 'file' else found.reference
     return {name: getattr(found, name) for name in names} | {
         'status': int(found.status), 'message': found.message[:160],
         'numbers': sample.numbers,
         'x_start': filled(sample.start, sample.n_atoms),
-        'x_reference': filled(sample.ts, sample.n_atoms),
+        'x_reference': filled(known, sample.n_atoms),
         'x_final': filled(found.positions, sample.n_atoms)}
 
 

@@ -41,9 +41,9 @@ ENDS = (
            'largest force on an atom at the end'),
     Column('energy', 'results', 'f8', 'eV', 'energy at the end'),
     Column('rmsd_to_reference', 'results', 'f8', 'angstrom',
-           'RMSD to the TS of the file after superposition'),
+           'RMSD to the reference TS after superposition'),
     Column('same_connectivity', 'results', 'i1', '1',
-           '1: bonds as those of the TS of the file, -1: unknown'),
+           '1: bonds as those of the reference TS, -1: unknown'),
     Column('ends', 'results', 'S8', '',
            'downhill on both sides: ok, half, other, unknown; '
            'empty: not asked'),
@@ -54,7 +54,8 @@ ATOMS = (
     Column('x_start', 'samples', 'f8', 'angstrom', 'start', shape=(3,),
            ragged='atom'),
     Column('x_reference', 'samples', 'f8', 'angstrom',
-           'TS of the file, NaN if there is none', shape=(3,),
+           'TS of the file, or with --reference own the calculator\'s; NaN '
+           'if there is none', shape=(3,),
            ragged='atom'),
     Column('x_final', 'final_coords', 'f8', 'angstrom', 'end', shape=(3,),
            ragged='atom'),

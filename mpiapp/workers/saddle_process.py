@@ -89,6 +89,8 @@ class Searcher:
                            stopping)
         if isinstance(answer, SearchResult):
             return answer
+        if isinstance(answer, InputError):
+            raise answer
         reason, message = answer
         return SearchResult(reason, message, positions=sample.start,
                             seconds=time.perf_counter() - began)

@@ -170,6 +170,7 @@ def _of_frames(collection: Collection) -> list[Reaction]:
 
 def _by_role(frames: Sequence[Structure | Rejection]) -> list[Reaction]:
     groups: dict[str, dict[str, Structure | Rejection]] = {}
+    twice: dict[str, str] = {}
     for i, frame in enumerate(frames):
         if isinstance(frame, Rejection):
             groups[f'frame_{i}'] = {'reactant': frame}
@@ -178,8 +179,13 @@ def _by_role(frames: Sequence[Structure | Rejection]) -> list[Reaction]:
         role = ROLES.get(frame.tags.get('role', ''))
         if role is None:
             continue
-        groups.setdefault(name, {}).setdefault(role, frame)
-    return [_triple(name, parts) for name, parts in groups.items()]
+        if role in groups.setdefault(name, {}):
+            twice[name] = role
+        groups[name][role] = frame
+    return [replace(_triple(name, parts), fault=(
+        'bad_input', f'two frames have rxn={name} and are its {twice[name]}'))
+            if name in twice else _triple(name, parts)
+            for name, parts in groups.items()]
 
 
 def _of_folder(folder: Path, files: Sequence[Path]) -> Iterator[Reaction]:

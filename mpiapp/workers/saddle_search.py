@@ -29,6 +29,8 @@ from mpiapp.saddle.toys import TOYS
 
 #: atoms nearer than this, A, at the start: on one another after the noise
 FUSED = 0.1
+#: steps at most to the calculator's own TS from that of the file
+OWN_STEPS = 500
 #: how Hessians are made where a potential has none
 FD = 'finite differences'
 
@@ -231,33 +233,57 @@ def _searched(
     reason, message = verdict(surface, sample, ended.look, settings,
                               ended.early)
     here = ended.look
-    rmsd, same = compared_with_ts(sample, surface, here)
     found = SearchResult(
         reason, message, ended.steps, surface.n_calls, surface.n_hess,
         surface.n_displaced, ended.n_escape, n_neg=here.n_neg,
         lambda0=here.eigenvalue(0), lambda1=here.eigenvalue(1), fmax=here.fmax,
         energy=here.point.energy, positions=here.positions,
-        early_stopped=ended.early, rmsd_to_reference=rmsd,
-        same_connectivity=same)
+        early_stopped=ended.early)
+    known = sample.ts
+    if known is not None and settings.reference == 'own':
+        known = own_reference(sample, surface, settings, stopping, late)
+    if known is not None:
+        rmsd, same = compared_with(sample, surface, here, known)
+        found = replace(found, reference=known, rmsd_to_reference=rmsd,
+                        same_connectivity=same)
     if settings.ends and reason == 'ts':
         from mpiapp.workers.saddle_ends import ends_of
         return replace(found, ends=ends_of(sample, surface, here, stopping))
     return found
 
 
-def compared_with_ts(sample: Sample, surface: Surface,
-                     here: Look) -> tuple[float, int]:
-    """Return RMSD and connectivity beside the TS of the sample."""
-    if sample.ts is None:
-        return float('nan'), -1
+def own_reference(
+    sample: Sample, surface: Surface, settings: SearchSettings,
+    stopping: Stopping, late: Callable[[], None],
+) -> Floats | None:
+    """Return the calculator's own TS, None where there is none.
+
+    Found from the TS of the sample without noise, which is another
+    method's, by `multimode` at its baseline.
+    """
+    assert sample.ts is not None
+    plain = check(SearchSettings(
+        fmax=settings.fmax, max_steps=OWN_STEPS, count=settings.count))
+    try:
+        ended = gad.search(replace(sample, start=sample.ts), surface, plain,
+                           stopping, late)
+    except SurfaceError:
+        return None
+    reason, _ = verdict(surface, sample, ended.look, plain, ended.early)
+    return ended.look.positions if reason == 'ts' else None
+
+
+def compared_with(sample: Sample, surface: Surface, here: Look,
+                  known: Floats) -> tuple[float, int]:
+    """Return RMSD and connectivity beside a known TS [n, 3] A."""
     if surface.flat is not None:
-        off = (here.positions - sample.ts).ravel()[surface.flat]
+        off = (here.positions - known).ravel()[surface.flat]
         return float(np.linalg.norm(off)), -1
     same = -1
     if surface.bonded:
         same = int(np.array_equal(bond_list(sample.numbers, here.positions),
-                                  bond_list(sample.numbers, sample.ts)))
-    return superposed_rmsd(here.positions, sample.ts), same
+                                  bond_list(sample.numbers, known)))
+    return superposed_rmsd(here.positions, known), same
 
 
 def failed(sample: Sample, surface: _Watched,

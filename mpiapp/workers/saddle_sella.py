@@ -18,10 +18,12 @@ from mpiapp.saddle.base import (
 )
 from mpiapp.saddle.eckart import without_rigid
 from mpiapp.saddle.gad import Ended
-from mpiapp.saddle.judge import broken, look, looked
+from mpiapp.saddle.judge import broken, largest, look, looked
 
 #: the Hessian is computed anew whenever this many steps have passed since
 HESSIAN_EVERY = 1
+#: shares of the largest force that Sella is asked for, one after the other
+TIGHTER = (1.0, 0.5, 0.2, 0.1)
 #: steps between two looks whether a molecule has fallen apart
 LOST_EVERY = 25
 
@@ -93,7 +95,12 @@ class Hessians:
 
 def run(atoms: Any, hessians: Hessians, settings: SearchSettings,
         limit: int) -> Any:
-    """Yield the number of steps made, after each, from 0."""
+    """Yield the number of steps made, after each, from 0.
+
+    Sella judges forces along its internal coordinates, which may miss a
+    part of those on the atoms: it goes on to smaller ones until these are
+    small too.
+    """
     p = settings.params
     optimiser = ase_serial.sella(
         atoms, order=1, internal=True, gamma=0.0,
@@ -101,4 +108,9 @@ def run(atoms: Any, hessians: Hessians, settings: SearchSettings,
         delta0=p['delta0'], rho_dec=p['rho_dec'], rho_inc=p['rho_inc'],
         sigma_dec=p['sigma_dec'], sigma_inc=p['sigma_inc'],
         allow_fragments=True)
-    yield from ase_serial.steps_of(optimiser, settings.fmax, limit)
+    for share in TIGHTER:
+        yield from ase_serial.steps_of(
+            optimiser, share * settings.fmax, limit - optimiser.nsteps)
+        if optimiser.nsteps >= limit \
+                or largest(atoms.get_forces()) < settings.fmax:
+            return

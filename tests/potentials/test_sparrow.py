@@ -71,6 +71,17 @@ def test_wrong_options_are_told(options, words) -> None:
         resolve(PotentialOptions('sparrow', **options))
 
 
+def test_a_suffix_names_its_method() -> None:
+    chosen = PotentialOptions('sparrow:PM6')
+    assert (chosen.calculator, chosen.functional) == ('sparrow', 'PM6')
+    assert chosen == PotentialOptions('sparrow', functional='PM6')
+    assert build(chosen).name == 'sparrow:PM6'
+    with pytest.raises(InputError, match='but --functional DFTB3'):
+        PotentialOptions('sparrow:PM6', functional='DFTB3')
+    with pytest.raises(InputError, match="no functional 'PM5'"):
+        resolve(PotentialOptions('sparrow:PM5'))
+
+
 @pytest.mark.parametrize('calculator', ['gfn2', 'lj', 'mace', 'hf/sto-3g'])
 def test_only_sparrow_has_functionals(calculator) -> None:
     with pytest.raises(InputError, match='functional'):

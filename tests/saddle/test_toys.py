@@ -1,6 +1,8 @@
 """Known saddles of exact surfaces are found."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,29 @@ def test_a_search_at_its_end_makes_no_step() -> None:
     assert (found.reason, found.steps, found.n_calls) == ('ts', 0, 1)
     assert found.n_hess == 1
     assert found.rmsd_to_reference < 1e-6
+
+
+def test_the_reference_may_be_the_own_saddle_of_the_calculator() -> None:
+    """The TS of the file is off by 0.1 A, as that of another method."""
+    true = load('muller_brown', 'ts')[0]
+    assert true.ts is not None
+    sample = replace(true, ts=true.ts + [0.1, 0, 0], start=true.ts)
+    by_file = search(sample, MullerBrown(ONE), SearchSettings())
+    own = search(sample, MullerBrown(ONE), SearchSettings(reference='own'))
+    assert by_file.rmsd_to_reference == pytest.approx(0.1)
+    assert own.rmsd_to_reference < 0.01
+    np.testing.assert_allclose(own.reference, true.ts, atol=0.01)
+    # what the reference takes is not counted
+    assert (own.n_calls, own.n_hess) == (by_file.n_calls, by_file.n_hess)
+
+
+def test_without_an_own_saddle_there_is_no_reference() -> None:
+    true = load('muller_brown', 'ts')[0]
+    assert true.ts is not None
+    sample = replace(true, ts=np.full((1, 3), 2 * EDGE), start=true.ts)
+    found = search(sample, MullerBrown(ONE), SearchSettings(reference='own'))
+    assert found.reason == 'ts' and len(found.reference) == 0
+    assert np.isnan(found.rmsd_to_reference)
 
 
 def load(name: str, start: str) -> tuple[Sample, ...]:

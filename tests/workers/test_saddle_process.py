@@ -70,6 +70,15 @@ def test_a_hang_in_native_code_is_given_up(searcher: Searcher) -> None:
     assert again.n_calls > 0
 
 
+def test_settings_that_the_helper_refuses_are_told(
+    searcher: Searcher,
+) -> None:
+    wrong = SearchSettings('gad', {'dt': 0.5, 'dt_max': 0.1}, max_steps=2)
+    with pytest.raises(InputError, match='dt must lie between'):
+        searcher.search(sample(6), wrong)
+    assert searcher.search(sample(6), settings()).n_calls > 0
+
+
 def test_a_crash_fails_one_sample(searcher: Searcher) -> None:
     found = searcher.search(sample(7), settings())
     assert found.reason == 'calculator_error'

@@ -29,6 +29,21 @@ def test_triples_are_read_by_role(data_dir: Path) -> None:
         three.start, 0.25 * first.reactant + 0.75 * first.ts, atol=1e-12)
 
 
+def test_two_frames_of_one_name_and_role_are_a_fault(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    """A second reaction of the same name must not vanish in silence."""
+    text = (data_dir / 'saddles/small_reactions.extxyz').read_text()
+    path = tmp_path / 'twice.extxyz'
+    path.write_text(text.replace('rxn=nh3_inversion', 'rxn=hcn_hnc', 1))
+    by_name = {s.name: s for s in load_samples(
+        [path], SampleChoice('ts')).samples}
+    reason, message = by_name['hcn_hnc'].fault
+    assert reason == 'bad_input'
+    assert 'two frames have rxn=hcn_hnc and are its reactant' in message
+    assert by_name['vinyl_alcohol'].fault == ('', '')
+
+
 def test_folders_and_files_may_be_mixed(data_dir: Path) -> None:
     loaded = load_samples(
         [data_dir / 'saddles/rdb7', data_dir / 'saddles/baker'],
