@@ -107,8 +107,6 @@ class Outcome:
     reason of an early end or is empty.  `ranks` are the per-rank figures:
     seconds in work, pulling, storage and idle at the end, records, steps
     and atom-steps; `wall` seconds from the first pull to the last result.
-    `failures` count against --max-failed; with `strict` also all that is
-    neither converged nor skipped.
     """
 
     statuses: NDArray[np.int8]
@@ -116,7 +114,6 @@ class Outcome:
     wall: float
     ranks: tuple[Mapping[str, float], ...]
     write_seconds: float = 0.0
-    failures: frozenset[Status] = FAILURES
 
     def exit_code(self, max_failed: int, strict: bool) -> int:
         """Return the exit code that all programs share."""
@@ -127,21 +124,17 @@ class Outcome:
 
     def n_failed(self, strict: bool) -> int:
         """Count what failed; with `strict` unconverged records too."""
-        bad = self.failures | (
-            FAILURES | {Status.UNCONVERGED} if strict else set())
+        bad = FAILURES | ({Status.UNCONVERGED} if strict else set())
         return int(np.isin(self.statuses, [int(s) for s in bad]).sum())
 
     def verdict(self, max_failed: int, strict: bool) -> str:
         """Say in a sentence why the exit code is what it is."""
         code = self.exit_code(max_failed, strict)
         n_failed = self.n_failed(strict)
-        failed = 'failed, were rejected or broke' \
-            if strict or Status.BROKEN in self.failures \
-            else 'failed or were rejected'
         return f'exit code {code}: ' + {
             launch.DONE: 'done',
-            launch.FAILED: f'finished, but {n_failed} record(s) {failed}, '
-            f'and --max-failed allows {max_failed}',
+            launch.FAILED: f'finished, but {n_failed} record(s) failed, were '
+            f'rejected or broke, and --max-failed allows {max_failed}',
             launch.RESUMABLE: f'stopped early ({self.stopped}), go on with '
             '--resume',
         }[code]

@@ -43,7 +43,7 @@ class Options(Searching):
     exit_codes: ClassVar[str] = (
         'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
         'usage or input, nothing computed; 3 finished, but more samples '
-        'than --max-failed gave no result; 4 stopped early, go on '
+        'than --max-failed broke or gave no result; 4 stopped early, go on '
         'with --resume')
 
     draws: int = option(1, 'starts with different noise of each reaction',
@@ -61,8 +61,8 @@ class Options(Searching):
         'calculator\'s own, searched from it without noise', group='search',
         choices=('file', 'own'))
     max_failed: int = option(
-        0, 'searches without a result (failed or rejected) that are accepted '
-        'before the exit code is 3', group='run', check=not_negative)
+        0, 'searches that may fail, be rejected or end in pieces before the '
+        'exit code is 3', group='run', check=not_negative)
     strict: bool = option(
         False, 'count all that is no transition state as failed',
         group='run')
@@ -278,7 +278,6 @@ def announced(options: Options, prepared: Prepared) -> list[str]:
 
 def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     """Write the tables, print the summary; returns the exit code."""
-    from mpiapp.records import Status
     from mpiapp.reporting.saddles import summary
     from mpiapp.reporting.terminal import timing_lines
     from mpiapp.store.reader import load
@@ -289,9 +288,6 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     paths = [prepared.plan.result, Path(f'{stem}.csv'), Path(f'{stem}.xyz')]
     write_csv(paths[1], rows)
     write_xyz(paths[2], campaign, rows)
-    # a search that ends in fragments is a result, a poor one
-    outcome = replace(outcome, failures=frozenset(
-        {Status.FAILED, Status.REJECTED}))
     code = outcome.exit_code(options.max_failed, options.strict)
     print('\n' + '\n'.join([
         *summary(rows), *timing_lines(outcome.wall, outcome.ranks),
