@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import IO
 
 #: Slurm signals every process of a step, this one too: it stays.
-#: Lines that begin with a colon name the file to leave, '' for none; what
-#: else comes are numbers of signals.  Crash reports come by descriptor.
+#: What follows a colon names the file to leave, '' for none; what else comes
+#: are numbers of signals, 10 (SIGUSR1, a line end) among them.  Crash reports
+#: come by descriptor.
 SCRIPT = '''
-trap '' HUP INT TERM USR1
+trap '' HUP INT QUIT TERM USR1 USR2 XCPU
 note= told=
 while IFS= read -r line; do
     case $line in
         :*) note=${line#:} ;;
-        ?*) told=1 ;;
+        *:*) told=1 note=${line#*:} ;;
+        *) told=1 ;;
     esac
 done
 [ -z "$line" ] || told=1
@@ -42,6 +44,9 @@ s/^/: /p
 printf '\\nmpiapp: %s died at work%s; ' "$0" "$why" >&2
 echo 'what is finished is safe, go on with --resume' >&2
 '''
+
+#: the shell ends within milliseconds of a farewell
+PATIENCE_SECONDS = 5.0
 
 
 class Witness:
@@ -85,12 +90,17 @@ class Witness:
         signal.set_wakeup_fd(self._old)
         self.farewell()
         self._pipe.close()
-        self._shell.wait()
+        try:
+            self._shell.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # a forked child of this process holds the pipe open
+            self._shell.kill()
+            self._shell.wait()
         self.report.close()
 
     def _say(self, text: str) -> None:
         try:
-            self._pipe.write(f'\n:{text}\n'.encode())
+            self._pipe.write(f':{text}\n'.encode())
         except OSError:
             # it was killed: deaths go unexplained, the work goes on
             pass
