@@ -6,7 +6,8 @@ tells whose record it was: a process that is killed says nothing.  So a shell
 farewell it leaves an empty file, whose time is that of the death, and a line
 on stderr.  A rank that was sent a signal first, as launchers do with those
 that survive, is not noted: Python's C handler writes the signal to the pipe,
-even while a native call holds the interpreter.
+even while a native call holds the interpreter.  Nor is one whose launcher
+has died: MPI ends such ranks without a signal.
 """
 from __future__ import annotations
 
@@ -34,6 +35,11 @@ while IFS= read -r line; do
 done
 [ -z "$line" ] || told=1
 [ -n "$note" ] || exit 0
+if [ -n "$2" ]; then
+    launcher=
+    { IFS= read -r launcher </proc/"$2"/stat; } 2>/dev/null
+    case $launcher in '' | *') Z '* | *') X '*) told=1 ;; esac
+fi
 [ -z "$told" ] || [ -s /dev/fd/"$1" ] || exit 0
 true >"$note"
 [ ! -s /dev/fd/"$1" ] || cat /dev/fd/"$1" >>"$note"
@@ -47,6 +53,9 @@ echo 'what is finished is safe, go on with --resume' >&2
 
 #: the shell ends within milliseconds of a farewell
 PATIENCE_SECONDS = 5.0
+#: of Open MPI 4 and 5, on the first node and on others
+LAUNCHERS = frozenset({'mpirun', 'mpiexec', 'orterun', 'orted', 'prterun',
+                       'prte', 'prted'})
 
 
 class Witness:
@@ -60,9 +69,9 @@ class Witness:
         self.report: IO[bytes] = tempfile.TemporaryFile()
         fd = self.report.fileno()
         self._shell = subprocess.Popen(
-            ['/bin/sh', '-c', SCRIPT, name, str(fd)], pass_fds=(fd,),
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            start_new_session=True, bufsize=0)
+            ['/bin/sh', '-c', SCRIPT, name, str(fd), launcher()],
+            pass_fds=(fd,), stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, start_new_session=True, bufsize=0)
         assert self._shell.stdin is not None
         self._pipe = self._shell.stdin
         os.set_blocking(self._pipe.fileno(), False)
@@ -122,6 +131,20 @@ class NoWitness:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def launcher() -> str:
+    """Return the process of Open MPI that started this one, '' for none.
+
+    A wrapper in between (a script, a container) ends with its rank, and so
+    tells nothing.
+    """
+    parent = os.getppid()
+    try:
+        name = Path(f'/proc/{parent}/comm').read_text().strip()
+    except OSError:
+        return ''
+    return str(parent) if name in LAUNCHERS else ''
 
 
 def call_witness(name: str) -> Witness | NoWitness:

@@ -158,3 +158,15 @@ def test_who_is_killed_after_a_signal_blames_no_record(
     output, _ = job.communicate(timeout=LIMIT_SECONDS)
     assert 'died at work' not in output
     assert not campaign.deaths()
+
+
+def test_who_ends_because_mpirun_was_killed_blames_no_record(
+    campaign: Campaign,
+) -> None:
+    job = campaign.start(2, '--seconds', 0.2, '--records', 1000)
+    wait_for_work(campaign, job)
+    job.kill()
+    # closed when the last rank and its witness have gone
+    output, _ = job.communicate(timeout=LIMIT_SECONDS)
+    assert 'died at work' not in output
+    assert not campaign.deaths()
