@@ -198,6 +198,8 @@ def _work_on(
             if not elastic.is_loss(error, world.comm):
                 raise
         gone = world.heal()
+        # the witnesses of the dead write a moment after them
+        time.sleep(elastic.MOURNING_SECONDS)
         if world.comm.rank == 0:
             log.warning('\nrank(s) %s died: the %d others do what was left',
                         ', '.join(map(str, gone)), world.comm.size)

@@ -63,8 +63,8 @@ class Start:
 
     `shares` are the first rows of each rank, `order` the others as they are
     pulled.  `states` says where the state of suspended work is; `blames`
-    are new, `left_out` the rows of the quarantine with all their blames,
-    `suspects` are done last and alone.
+    are new and come of `deaths`, `left_out` the rows of the quarantine with
+    all their blames, `suspects` are done last and alone.
     """
 
     folder: Path
@@ -78,6 +78,7 @@ class Start:
     left_out: Mapping[int, Sequence[blame.Blame]] = field(
         default_factory=dict)
     suspects: frozenset[int] = frozenset()
+    deaths: Sequence[blame.Death] = ()
 
     @property
     def todo(self) -> Ints:
@@ -143,7 +144,7 @@ def plan_start(
         for s in found.live_states()}
     return Start(folder, run, digest, [todo[s] for s in shares],
                  todo[order[sum(map(len, shares)):]], progress.retries,
-                 states, new, left_out, frozenset(points))
+                 states, new, left_out, frozenset(points), left)
 
 
 def lay_blame(plan: Planned, begun: Start, journal: JournalWriter) -> None:
@@ -157,4 +158,4 @@ def lay_blame(plan: Planned, begun: Start, journal: JournalWriter) -> None:
                     values['message'])
         journal.append_row(row, values)
     journal.sync()
-    blame.forget_deaths(begun.folder)
+    blame.forget_deaths(begun.folder, begun.deaths)

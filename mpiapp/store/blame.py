@@ -79,11 +79,14 @@ def deaths(folder: Path) -> list[Death]:
     return sorted(found, key=lambda d: (d.run, d.time))
 
 
-def forget_deaths(folder: Path) -> None:
-    """Delete what witnesses left; the blame is in a journal by now."""
-    for path in folder.iterdir():
-        if DIED.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def forget_deaths(folder: Path, known: Sequence[Death]) -> None:
+    """Delete what witnesses left; the blame is in a journal by now.
+
+    What came since `known` was read stays for the next run.
+    """
+    for death in known:
+        name = death_name(death.run, death.rank)
+        (folder / name).unlink(missing_ok=True)
 
 
 def new_blames(found: Survey, left: Sequence[Death]) -> list[Blame]:

@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,12 @@ def fault(kind: str) -> None:
             native.pthread_mutex_lock(lock)
     elif kind == 'raise':
         raise RuntimeError('a defect')
+    elif kind == 'thread':
+        threading.Thread(target=fault, args=('raise',)).start()
+        time.sleep(600)
+    elif kind == 'mpi':
+        from mpi4py import MPI
+        raise MPI.Exception(MPI.ERR_OTHER)
 
 
 def worker_of(options: argparse.Namespace) -> engine.Worker:

@@ -108,9 +108,12 @@ def test_what_witnesses_left_is_read_in_order_and_deleted(
         path.write_text('')
         os.utime(path, (when, when))
     (tmp_path / 'died-of-boredom').touch()
-    assert [d.rank for d in blame.deaths(tmp_path)] == [1, 0]
-    blame.forget_deaths(tmp_path)
-    assert blame.deaths(tmp_path) == []
+    known = blame.deaths(tmp_path)
+    assert [d.rank for d in known] == [1, 0]
+    late = tmp_path / blame.death_name(2, 7)
+    late.write_text('')
+    blame.forget_deaths(tmp_path, known)
+    assert [d.rank for d in blame.deaths(tmp_path)] == [7]
 
 
 def test_a_row_left_out_keeps_what_is_known(found: Survey) -> None:
