@@ -72,8 +72,8 @@ def seat_from(env: Mapping[str, str]) -> Seat:
         return int(env.get(name, default))
 
     if 'OMPI_COMM_WORLD_RANK' in env:
+        # of Open MPI 4; 5 does not say
         bound = env.get('OMPI_MCA_orte_bound_at_launch') == '1'
-        bound = bound or 'PMIX_BOUND_AT_LAUNCH' in env
         return Seat('openmpi', number('OMPI_COMM_WORLD_RANK', 0),
                     number('OMPI_COMM_WORLD_SIZE', 1),
                     number('OMPI_COMM_WORLD_LOCAL_RANK', 0),
@@ -88,7 +88,8 @@ def seat_from(env: Mapping[str, str]) -> Seat:
         return Seat('hydra', number('PMI_RANK', 0), number('PMI_SIZE', 1),
                     number('MPI_LOCALRANKID', 0),
                     number('MPI_LOCALNRANKS', 1),
-                    'I_MPI_PIN_INFO' in env)
+                    'I_MPI_PIN_INFO' in env
+                    or 'HYDRA_USER_PROVIDED_BINDING' in env)
     if by_srun:
         return Seat('srun', number('SLURM_PROCID', 0),
                     number('SLURM_STEP_NUM_TASKS', 1),
