@@ -225,7 +225,9 @@ def _work(
     dog = Watchdog(plan.record_timeout, world.witness.report)
     stream = RankStream(queue, world.watch, first, state_of,
                         journal.append_begun, start.suspects, dog,
-                        world.witness)
+                        world.witness,
+                        # not rank 0, which survivors cannot do without
+                        start.last if comm.rank == comm.size - 1 else None)
     progress = _progress(comm, plan, start, queue)
     comm.Barrier()
     world.witness.watch(watched)

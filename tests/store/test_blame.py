@@ -62,11 +62,24 @@ def test_the_first_death_counts_and_those_that_follow_do_not(
         (3, blame.ALONE)]
 
 
-def test_ranks_that_die_together_are_hardly_blamed(found: Survey) -> None:
-    left = [Death(1, 1, 10.0, ''), Death(1, 0, 10.001, '')]
+def test_ranks_that_die_together_make_suspects_and_no_more(
+    found: Survey,
+) -> None:
+    left = [Death(1, 1, 10.0, ''), Death(1, 0, 10.05, '')]
     blames = blame.new_blames(found, left)
-    assert {b.row: b.points for b in blames} == dict.fromkeys(
-        (1, 2, 3), blame.TOGETHER)
+    assert {b.row: b.points for b in blames} == dict.fromkeys((1, 2, 3), 0)
+    assert set(blame.points_of(blames * 99)) == {1, 2, 3}
+    assert max(blame.points_of(blames * 99).values()) < blame.LIMIT
+
+
+def test_the_only_suspect_among_those_that_die_together_did_it(
+    found: Survey,
+) -> None:
+    left = [Death(1, 0, 10.0, ''), Death(1, 1, 10.05, '')]
+    blames = blame.new_blames(found, left, {3, 5})
+    assert [(b.row, b.points) for b in blames] == [(3, blame.ALONE)]
+    both = blame.new_blames(found, left, {1, 3})
+    assert {b.points for b in both} == {blame.TOGETHER}
 
 
 def test_a_crash_report_is_a_proof_whenever_it_came(found: Survey) -> None:
