@@ -56,6 +56,7 @@ class Planned(Protocol):
     def blank(self) -> Callable[[int], Row] | None:
         """What is known of a record without a result."""
 
+
 #: suspects that one rank does while the others are done: several at a time
 #: could not be told apart where a launcher kills all ranks at once.  More of
 #: them come of a kill from outside
@@ -158,7 +159,8 @@ def plan_start(
         for s in found.live_states()}
     return Start(folder, run, digest, [todo[s] for s in shares],
                  todo[order[sum(map(len, shares)):]], progress.retries,
-                 states, new, left_out, frozenset(points), left, todo[suspects])
+                 states, new, left_out, frozenset(points), left,
+                 todo[suspects])
 
 
 def lay_blame(plan: Planned, begun: Start, journal: JournalWriter) -> None:

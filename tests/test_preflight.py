@@ -51,6 +51,8 @@ def test_a_missing_input_is_the_only_fault_and_exit_code_2(
     (('--start-index', '99'), 'the input has 4 records'),
     (('--smiles-csv', '/none.csv'), '/none.csv'),
     (('--calculator', 'pbe/no-such-basis'), 'no-such-basis'),
+    (('--json', '/proc/none/x.json'), '/proc/none cannot be written'),
+    (('--json', '/'), '--json /: it is a folder'),
 ])
 def test_what_stops_the_job_is_found(
     data_dir: Path, tmp_path: Path, more: tuple[str, ...],
@@ -61,6 +63,7 @@ def test_what_stops_the_job_is_found(
     done = run('preflight', *words(data_dir, tmp_path, *more, *extra))
     assert done.code == 2, done.output
     assert fault in done.output
+    assert 'Traceback' not in done.output
 
 
 def test_wrong_options_are_refused_before_anything_starts() -> None:
