@@ -42,6 +42,9 @@ ALLOWED: dict[str, set[str]] = {
                    | WORK),
     'analysis': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                  | WORK),
+    'distillation': GROUND | STEPS | {'parallel', 'workers'} | OUTPUT,
+    'labelling': (GROUND | STEPS | {'parallel', 'program', 'distillation'}
+                  | OUTPUT | WORK),
     'evaluation': (GROUND | STEPS | {'parallel', 'program'} | OUTPUT
                    | WORK),
     'frame_actions': (GROUND | STEPS

@@ -93,10 +93,9 @@ def run(options: argparse.Namespace) -> int:
         row |= judged(options, fast, minimum)
         row['gates'] += [*same_minimum(fast, exact, structure, minimum),
                          batch_gate(fast, minimum)]
-        row['state'] = 'ok' if all(
-            g['passed'] for g in row['gates']) else 'failed'
-        row['reason'] = '; '.join(
-            g['name'] for g in row['gates'] if not g['passed'])
+        wrong = [g['name'] for g in row['gates'] if g['passed'] is False]
+        row['state'] = 'failed' if wrong else 'ok'
+        row['reason'] = '; '.join(wrong)
         rows.append(row)
         print('\n'.join(lines(row)), flush=True)
     content = document.document('md', rows)
@@ -212,9 +211,10 @@ def short(run: tr.Trajectory, n: int = 100) -> tr.Trajectory:
                          run.positions[:n], run.velocities[:n])
 
 
-def gate(name: str, passed: bool, told: str) -> dict[str, Any]:
-    """Return a gate as data."""
-    return {'name': name, 'passed': bool(passed), 'told': told}
+def gate(name: str, passed: bool | None, told: str) -> dict[str, Any]:
+    """Return a gate as data; `passed` is None if it was left out."""
+    return {'name': name, 'told': told,
+            'passed': None if passed is None else bool(passed)}
 
 
 def nve_gates(
@@ -284,7 +284,7 @@ def validated(
 ) -> Iterator[dict[str, Any]]:
     """Yield the gates of physical_validation, where it is installed."""
     if find_spec('physical_validation') is None:
-        yield gate('physical_validation', True, 'left out, not installed: '
+        yield gate('physical_validation', None, 'not installed: '
                    'pip install physical_validation')
         return
     with quiet():
@@ -301,7 +301,7 @@ def validated(
     shared = max(float(np.max(np.abs(p))) for p in parts)
     n = sum(len(r.kinetic) for r in runs)
     if n < LEAST_SAMPLES:
-        yield gate('equipartition', True, f'left out: {n} samples, '
+        yield gate('equipartition', None, f'{n} samples, '
                    f'{LEAST_SAMPLES} are needed')
         return
     yield gate('equipartition', shared <= tr.SIGMAS + 1,
@@ -387,5 +387,5 @@ def lines(row: Mapping[str, Any]) -> Iterator[str]:
     yield (f'{row["molecule"]} {row["backend"]} {row["dtype"]}: '
            f'{row["state"]}')
     for g in row['gates']:
-        yield (f'  {"passed" if g["passed"] else "FAILED":7s}'
-               f'{g["name"]:28s}{g["told"]}')
+        word = {True: 'passed', False: 'FAILED', None: 'left out'}
+        yield f'  {word[g["passed"]]:9s}{g["name"]:28s}{g["told"]}'

@@ -18,8 +18,9 @@ XLA_ONE_THREAD = ('--xla_cpu_multi_thread_eigen=false '
                   'intra_op_parallelism_threads=1')
 
 
-def read(path: str, index: Any = -1, format: str | None = None) -> Any:
-    """Read Atoms on this rank alone; see `ase.io.read`."""
+def read(path: Any, index: Any = -1, format: str | None = None) -> Any:
+    """Read Atoms on this rank alone, from a name or a file that is open;
+    see `ase.io.read`."""
     import ase.io
     return ase.io.read(path, index=index, format=format, parallel=False)
 

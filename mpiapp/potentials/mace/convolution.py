@@ -120,10 +120,14 @@ def _module_class() -> Any:
                 for part, (mul, ir) in zip(
                     self.irreps_in.slices(), self.irreps_in)]
             sums = []
+            # split, whose backward pass joins; that of slices fills zeros
+            weights_by_start = _split(weights, [p.weight for p in self.paths])
+            harmonics = _split(attributes, [p.harmonic for p in self.paths])
             for i, path in enumerate(self.paths):
                 # [place, input, channel] and [place, input times output]
-                left = sources[path.source] * weights[:, None, path.weight]
-                right = (attributes[:, path.harmonic]
+                left = (sources[path.source]
+                        * weights_by_start[path.weight.start][:, None])
+                right = (harmonics[path.harmonic.start]
                          @ getattr(self, f'coupling_{i}'))
                 dim = self.irreps_out[path.output].ir.dim
                 total = (right.view(n, -1, dim).transpose(1, 2)
@@ -150,6 +154,16 @@ def _places(
     sorted_receivers = receivers[order]
     places = sorted_receivers * width + rank - before[sorted_receivers]
     return n * width, (order, places)
+
+
+def _split(
+    values: torch.Tensor, parts: list[slice],
+) -> dict[int, torch.Tensor]:
+    """Return the parts of values [n, k], by their first column."""
+    starts = sorted({0, *(p.start for p in parts), *(p.stop for p in parts),
+                     values.shape[1]})
+    sizes = [b - a for a, b in zip(starts, starts[1:])]
+    return dict(zip(starts, values.split(sizes, dim=1)))
 
 
 def _padded(

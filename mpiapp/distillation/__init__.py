@@ -1,0 +1,1 @@
+"""Make a student: labelled frames, the trainer, and what proves a model."""

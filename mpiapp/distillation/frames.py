@@ -1,0 +1,137 @@
+"""Labelled structures: read from HDF5 and extxyz, checked, split, written."""
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.errors import InputError
+from mpiapp.records import Floats, Status
+
+#: joins the names of the molecules of a dimer
+PLUS = '+'
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One labelled structure.
+
+    `energy` eV and `forces` [n_atoms, 3] eV/A are the teacher's; `molecule`
+    names what it is made of (`a+b` for a dimer) and `kind` its source.
+    """
+
+    numbers: NDArray[np.int32]
+    positions: Floats
+    energy: float
+    forces: Floats
+    molecule: str
+    kind: str
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names of the molecules it is made of."""
+        return frozenset(self.molecule.split(PLUS))
+
+
+def read(path: str | Path) -> list[Frame]:
+    """Read labelled frames: what `label` wrote (.h5), or extxyz (also .gz).
+
+    extxyz has REF_energy, mol and config_type in its comments and the
+    column REF_forces.
+
+    Raises:
+        InputError: unreadable, or a frame without labels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'training data {path}: no such file')
+    try:
+        found = read_h5(path) if path.suffix == '.h5' else read_xyz(path)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise InputError(f'training data {path} cannot be read: '
+                         f'{type(error).__name__}: {error}') from error
+    if not found:
+        raise InputError(f'training data {path}: no labelled structure')
+    return found
+
+
+def read_h5(path: Path) -> list[Frame]:
+    """Return the labelled rows of a result file of `label`."""
+    from mpiapp.store.reader import load
+    campaign = load(path)
+    table = campaign.table
+    rows = np.flatnonzero(table.status.to_numpy() == Status.CONVERGED)
+    return [Frame(
+        campaign.ragged('numbers', i), campaign.ragged('x', i),
+        float(table.energy[i]), campaign.ragged('forces', i),
+        str(table.molecule[i]), str(table.kind[i])) for i in rows.tolist()]
+
+
+def read_xyz(path: Path) -> list[Frame]:
+    """Return the frames of an extxyz file."""
+    from mpiapp.parallel.ase_serial import read as read_ase
+
+    # unpacked first: ASE seeks to and fro, which gzip does not like
+    packed = path.suffix == '.gz'
+    data = path.read_bytes()
+    text = io.StringIO((gzip.decompress(data) if packed else data).decode())
+    frames = []
+    for i, atoms in enumerate(read_ase(text, ':', 'extxyz')):
+        if 'REF_energy' not in atoms.info or 'REF_forces' not in atoms.arrays:
+            raise ValueError(f'frame {i} lacks REF_energy or REF_forces')
+        frames.append(Frame(
+            atoms.numbers.astype(np.int32), atoms.positions,
+            float(atoms.info['REF_energy']), atoms.arrays['REF_forces'],
+            str(atoms.info.get('mol', f'{path.stem}_{i}')),
+            str(atoms.info.get('config_type', 'Default'))))
+    return frames
+
+
+def write_xyz(path: Path, frames: Iterable[Frame]) -> None:
+    """Write frames as extxyz, energies eV, forces eV/A, positions A."""
+    from ase.data import chemical_symbols
+
+    from mpiapp.store.files import replacing
+    with replacing(path) as part, open(part, 'w', encoding='utf-8') as out:
+        for frame in frames:
+            out.write(
+                f'{len(frame.numbers)}\nProperties=species:S:1:pos:R:3:'
+                f'REF_forces:R:3 REF_energy={frame.energy!r} '
+                f'config_type={frame.kind} mol="{frame.molecule}" '
+                'energy_unit=eV force_unit=eV/Angstrom pbc="F F F"\n')
+            for z, x, f in zip(frame.numbers, frame.positions, frame.forces):
+                values = ' '.join(f'{v:.8f}' for v in (*x, *f))
+                out.write(f'{chemical_symbols[z]:2s} {values}\n')
+
+
+def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
+    """Tell whether a molecule is one of the validation set, by its name.
+
+    Decided for each molecule alone, so that more data moves none of them.
+    """
+    digest = hashlib.sha256(f'{seed}\n{molecule}'.encode()).digest()
+    return int.from_bytes(digest[:8], 'little') < share * 2.0 ** 64
+
+
+def split(
+    frames: Sequence[Frame], share: float, seed: int = 0,
+) -> tuple[list[Frame], list[Frame]]:
+    """Return frames for training and for validation, apart by molecule.
+
+    A dimer of which one molecule is for validation is for validation.
+    """
+    held = {m for m in {p for f in frames for p in f.parts}
+            if in_validation(m, share, seed)}
+    valid = [f for f in frames if f.parts & held]
+    return [f for f in frames if not f.parts & held], valid
+
+
+def elements_of(frames: Iterable[Frame]) -> set[int]:
+    """Return the atomic numbers that occur."""
+    return {int(z) for f in frames for z in np.unique(f.numbers)}

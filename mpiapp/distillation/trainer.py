@@ -1,0 +1,311 @@
+"""Drive the trainer of mace-torch: start, stop, go on, choose the best.
+
+`mace.cli.run_train` does the training.  Three of its functions are wrapped
+while it runs: the one that builds the model (weights of an earlier model may
+come in), the one that makes a step (it may be time to stop) and the one that
+trains (a last checkpoint is written, its closing tables are left out).
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpiapp.distillation.starting import same_scale, start_from
+from mpiapp.errors import InputError
+from mpiapp.potentials.mace.importing import import_mace
+from mpiapp.potentials.mace.training import faster_training
+
+log = logging.getLogger('mpiapp')
+
+#: checkpoints that are kept besides the best one
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: its folder, the trainer's options, where it starts.
+
+    `options` are those of mace_run_train.  `fast` computes on the CPU with
+    the exact polynomial.
+    """
+
+    folder: Path
+    name: str
+    options: Mapping[str, Any]
+    seed: int = 0
+    max_epochs: int = 100
+    device: str = 'cpu'
+    start: Path | None = None
+    fast: bool = True
+
+    @property
+    def tag(self) -> str:
+        """The trainer's name for its files."""
+        return f'{self.name}_run-{self.seed}'
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / 'checkpoints'
+
+
+@dataclass
+class Progress:
+    """What happened in one run of the trainer."""
+
+    model: Any = None
+    steps: int = 0
+    atom_steps: int = 0
+    cpu_seconds: float = 0.0
+    epoch: int = 0
+    stopped: bool = False
+    misfit: float = 0.0
+    began: float = field(default_factory=time.process_time)
+
+
+class _Stop(Exception):
+    """It is time to stop."""
+
+
+class _Complete(Exception):
+    """The training has made all its epochs."""
+
+
+def train(job: Job, stopping: Callable[[], bool]) -> Progress:
+    """Train to the last epoch or until `stopping`; then see `best_model`.
+
+    Goes on from the latest checkpoint in the folder, if there is one.
+
+    Raises:
+        InputError: the trainer does not know an option, or `job.start` does
+            not fit.
+    """
+    import_mace()
+    import torch
+    arguments = parsed(job)
+    progress = Progress()
+    before = torch.get_default_dtype()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    with open(job.folder / 'mace.log', 'a', encoding='utf-8') as out:
+        try:
+            with contextlib.redirect_stdout(out), _seams(
+                    job, progress, stopping), _fast(job):
+                sys.modules['mace.cli.run_train'].run(arguments)
+        except _Complete:
+            pass
+        except _Stop:
+            progress.stopped = True
+        finally:
+            torch.set_default_dtype(before)
+            for handler in [h for h in root.handlers if h not in handlers]:
+                root.removeHandler(handler)
+            root.setLevel(level)
+    progress.cpu_seconds = time.process_time() - progress.began
+    return progress
+
+
+def parsed(job: Job) -> Any:
+    """Return the trainer's arguments.
+
+    Raises:
+        InputError: the trainer does not know one, or its value.
+    """
+    import_mace()
+    import mace.cli.run_train  # noqa: F401
+    from mace.tools import build_default_arg_parser
+    folder = job.folder
+    words = {
+        'name': job.name, 'seed': job.seed, 'device': job.device,
+        'train_file': folder / 'train.xyz', 'valid_file':
+        folder / 'valid.xyz', 'work_dir': folder, 'log_dir': folder / 'logs',
+        'model_dir': folder, 'checkpoints_dir': job.checkpoints,
+        'results_dir': folder / 'results', 'energy_key': 'REF_energy',
+        'forces_key': 'REF_forces', 'max_num_epochs': job.max_epochs,
+        'patience': 10 ** 6, 'eval_interval': 1,
+        **{key: value for key, value in job.options.items()}}
+    line = ['--restart_latest', '--save_all_checkpoints']
+    for key, value in words.items():
+        if value is True:
+            line.append(f'--{key}')
+        elif value is not False:
+            line.append(f'--{key}={value}')
+    parser = build_default_arg_parser()
+    try:
+        with contextlib.redirect_stderr(_Text()) as text:
+            return parser.parse_args(line)
+    except SystemExit as error:
+        raise InputError('the recipe: mace_run_train says '
+                         f'{text.last()}') from error
+
+
+class _Text:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.text = ''
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def last(self) -> str:
+        """Return the last line."""
+        return ([*self.text.strip().splitlines()] or [''])[-1]
+
+
+def _fast(job: Job) -> contextlib.AbstractContextManager[None]:
+    return faster_training() if job.fast else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _seams(
+    job: Job, progress: Progress, stopping: Callable[[], bool],
+) -> Iterator[None]:
+    """Wrap three functions of mace-torch; see the head of this file."""
+    run_train: Any = sys.modules['mace.cli.run_train']
+    loop: Any = sys.modules['mace.tools.train']
+    tools: Any = sys.modules['mace.tools']
+    build, step, whole, epoch = (
+        run_train.configure_model, loop.take_step, tools.train,
+        loop.train_one_epoch)
+
+    def configure_model(*args: Any, **more: Any) -> Any:
+        model, outputs = build(*args, **more)
+        progress.model = model
+        if job.start is not None:
+            import torch
+            old = torch.load(job.start, map_location='cpu',
+                             weights_only=False)
+            same_scale(model, old)
+            if latest(job) is None:
+                progress.misfit = start_from(model, old)
+                log.info('weights of %s, radial functions to %.1e',
+                         job.start, progress.misfit)
+        return model, outputs
+
+    def take_step(*args: Any, **more: Any) -> Any:
+        if stopping():
+            raise _Stop
+        progress.steps += 1
+        progress.atom_steps += len(more['batch'].positions)
+        return step(*args, **more)
+
+    def train_one_epoch(*args: Any, **more: Any) -> Any:
+        if more['epoch'] > progress.epoch:
+            tell_last(job)
+        progress.epoch = more['epoch']
+        prune(job)
+        return epoch(*args, **more)
+
+    def train_all(**more: Any) -> None:
+        found = latest(job)
+        if found is not None and more['start_epoch'] != found:
+            raise InputError(f'{job.checkpoints}: the checkpoint of epoch '
+                             f'{found} does not fit the recipe')
+        progress.epoch = more['start_epoch']
+        try:
+            whole(**more)
+        except _Stop:
+            more['checkpoint_handler'].save(
+                state=tools.CheckpointState(
+                    more['model'], more['optimizer'], more['lr_scheduler']),
+                epochs=progress.epoch, keep_last=True)
+            raise
+        tell_last(job)
+        raise _Complete
+
+    run_train.configure_model, loop.take_step = configure_model, take_step
+    tools.train, loop.train_one_epoch = train_all, train_one_epoch
+    try:
+        yield
+    finally:
+        run_train.configure_model, loop.take_step = build, step
+        tools.train, loop.train_one_epoch = whole, epoch
+
+
+def tell_last(job: Job) -> None:
+    """Log the last point of the learning curve."""
+    points = curve(job)
+    if points:
+        p = points[-1]
+        log.info('epoch %4d: loss %.5f, validation MAE of forces %.1f meV/A,'
+                 ' of energies %.2f meV/atom', p['epoch'], p['loss'],
+                 p['mae_f'], p['mae_e_per_atom'])
+
+
+def curve(job: Job) -> list[dict[str, float]]:
+    """Return the validation errors by epoch, meV, A; the last of each."""
+    path = job.folder / 'results' / f'{job.tag}_train.txt'
+    points: dict[int, dict[str, float]] = {}
+    if path.exists():
+        for line in path.read_text('utf-8').splitlines():
+            values = json.loads(line)
+            if values['mode'] != 'eval' or values['epoch'] is None:
+                continue
+            points[values['epoch']] = {
+                'epoch': values['epoch'], 'loss': values['loss'], **{
+                    k: 1e3 * values[k] for k in (
+                        'mae_e_per_atom', 'rmse_e_per_atom', 'mae_f',
+                        'rmse_f')}}
+    return [points[k] for k in sorted(points)]
+
+
+def saved(job: Job) -> dict[int, Path]:
+    """Return the checkpoints by epoch."""
+    pattern = re.compile(re.escape(job.tag) + r'_epoch-(\d+)\.pt')
+    found = {}
+    if job.checkpoints.is_dir():
+        for path in job.checkpoints.iterdir():
+            match = pattern.fullmatch(path.name)
+            if match:
+                found[int(match[1])] = path
+    return found
+
+
+def latest(job: Job) -> int | None:
+    """Return the epoch of the latest checkpoint."""
+    return max(saved(job), default=None)
+
+
+def best_epoch(job: Job) -> int | None:
+    """Return the epoch of least validation loss that has a checkpoint."""
+    there = saved(job)
+    points = [p for p in curve(job) if p['epoch'] in there]
+    best = min(points, key=lambda p: p['loss'], default=None)
+    return None if best is None else int(best['epoch'])
+
+
+def prune(job: Job) -> None:
+    """Delete checkpoints that are neither the best nor the latest."""
+    there = saved(job)
+    kept = {best_epoch(job), *sorted(there)[-KEPT:]}
+    for epoch, path in there.items():
+        if epoch not in kept:
+            path.unlink()
+
+
+def best_model(job: Job, progress: Progress) -> Any:
+    """Return the model of the best epoch on the CPU; None without one."""
+    import torch
+    epoch = best_epoch(job)
+    if epoch is None or progress.model is None:
+        return None
+    state = torch.load(saved(job)[epoch], map_location='cpu',
+                       weights_only=False)
+    model = progress.model.to('cpu')
+    model.load_state_dict(state['model'])
+    return model

@@ -1,0 +1,297 @@
+"""`distill train`: data, recipe and start checked; the trainer; the result."""
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpiapp.data_files import data_file
+from mpiapp.distillation import frames as labelled
+from mpiapp.distillation.frames import Frame
+from mpiapp.errors import InputError
+
+#: options of the trainer that are ours to set
+OURS = frozenset({
+    'name', 'seed', 'device', 'train_file', 'valid_file', 'test_file',
+    'work_dir', 'log_dir', 'model_dir', 'checkpoints_dir', 'results_dir',
+    'energy_key', 'forces_key', 'max_num_epochs', 'patience',
+    'eval_interval', 'restart_latest', 'save_all_checkpoints', 'E0s',
+    'atomic_numbers', 'swa', 'start_swa', 'foundation_model'})
+#: file of what decides a training
+SETTINGS = 'settings.json'
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `distill train` is asked for; names as the options."""
+
+    data: tuple[str, ...]
+    valid: tuple[str, ...]
+    recipe: str
+    start: str
+    folder: Path
+    name: str
+    elements: tuple[str, ...]
+    valid_share: float
+    seed: int
+    max_epochs: int
+    device: str
+    max_atoms: int | None
+    fast: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked data and options of one training."""
+
+    train: Sequence[Frame]
+    valid: Sequence[Frame]
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return a stored recipe (cpu, gpu) or that of a TOML file.
+
+    Raises:
+        InputError: no such file, no TOML, or an option that is ours.
+    """
+    stored = data_file(f'distill/{name}.toml')
+    path = stored if stored.exists() else Path(name)
+    try:
+        found = tomllib.loads(path.read_text('utf-8'))
+    except OSError as error:
+        raise InputError(f'--recipe {name}: neither cpu, gpu nor a file '
+                         f'({error.strerror})') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f'--recipe {name}: {error}') from error
+    taken = sorted(OURS & set(found))
+    if taken:
+        raise InputError(f'--recipe {name}: {", ".join(taken)} cannot be '
+                         'set there: `distill train` sets it')
+    return found
+
+
+def prepare(asked: TrainSettings) -> Prepared:
+    """Read and check everything before any work.
+
+    Raises:
+        InputError: whatever the user must mend.
+    """
+    recipe = read_recipe(asked.recipe)
+    train, valid = data_of(asked)
+    numbers = check_elements(asked, train, valid)
+    options = dict(recipe, atomic_numbers=str(sorted(numbers)))
+    digest = {'data': _digest(train), 'valid': _digest(valid)}
+    if asked.start:
+        energies = energies_of(asked.start)
+        missing = numbers - set(energies)
+        if missing:
+            raise InputError(f'--start {asked.start}: the model does not '
+                             f'know {symbols(missing)}')
+        options['E0s'] = str(energies)
+        options['atomic_numbers'] = str(sorted(energies))
+        digest['start'] = hashlib.sha256(
+            Path(asked.start).read_bytes()).hexdigest()
+    else:
+        options['E0s'] = 'average'
+    settings = {'recipe': options, 'seed': asked.seed, **digest}
+    return Prepared(train, valid, options, settings)
+
+
+def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
+    """Return the frames for training and validation.
+
+    Raises:
+        InputError: unreadable, none left, or molecules in both sets.
+    """
+    found = [f for path in asked.data for f in labelled.read(path)]
+    if asked.valid:
+        valid = [f for path in asked.valid for f in labelled.read(path)]
+        held = {f.molecule for f in valid}
+        train = [f for f in found if f.molecule not in held]
+    else:
+        train, valid = labelled.split(found, asked.valid_share, asked.seed)
+    if asked.max_atoms:
+        train = [f for f in train if len(f.numbers) <= asked.max_atoms]
+    names = {p for f in found for p in f.parts}
+    if not valid:
+        raise InputError(
+            f'no validation molecules: none of the {len(names)} molecules is '
+            f'in the share --valid-share {asked.valid_share:g}; give more '
+            'molecules, a larger share, or files by --valid')
+    if not train:
+        raise InputError('no training structure is left beside '
+                         f'{len(valid)} for validation')
+    return train, valid
+
+
+def check_elements(
+    asked: TrainSettings, train: Sequence[Frame], valid: Sequence[Frame],
+) -> set[int]:
+    """Return the elements of the model.
+
+    Raises:
+        InputError: one of --elements, or of the validation set, does not
+            occur in training.
+    """
+    from ase.data import atomic_numbers
+    there = labelled.elements_of(train)
+    for word in asked.elements:
+        if word not in atomic_numbers:
+            raise InputError(f'--elements {word}: no element')
+    wanted = {atomic_numbers[word] for word in asked.elements}
+    for what, needed in (('--elements asks for', wanted),
+                         ('the validation set has',
+                          labelled.elements_of(valid))):
+        missing = needed - there
+        if missing:
+            raise InputError(
+                f'{what} {symbols(missing)}, which no training structure '
+                f'holds (these hold {symbols(there)}): label molecules with '
+                'it, or leave it out')
+    return there
+
+
+def energies_of(path: str) -> dict[int, float]:
+    """Return the isolated-atom energies, eV, of a model by element.
+
+    Raises:
+        InputError: no MACE model.
+    """
+    from mpiapp.potentials.mace.loading import load
+    model = load(path, 'float64', 'cpu')
+    return {int(z): float(e) for z, e in zip(model.numbers, model.e0)}
+
+
+def symbols(numbers: set[int]) -> str:
+    """Return elements in words."""
+    from ase.data import chemical_symbols
+    return ' '.join(chemical_symbols[z] for z in sorted(numbers))
+
+
+def check_folder(
+    asked: TrainSettings, prepared: Prepared, resume: bool, overwrite: bool,
+) -> None:
+    """Make the folder ready: new, to be gone on with, or replaced.
+
+    Raises:
+        InputError: a training is there and neither is asked for, or it
+            differs from what is asked for.
+    """
+    path = asked.folder / SETTINGS
+    text = json.dumps(prepared.settings, indent=1, sort_keys=True)
+    if path.exists() and overwrite:
+        for name in ('checkpoints', 'results', 'logs'):
+            shutil.rmtree(asked.folder / name, ignore_errors=True)
+        path.unlink()
+    if path.exists():
+        if not resume:
+            raise InputError(f'{asked.folder} holds a training already: use '
+                             '--resume to continue or --overwrite')
+        before, now = json.loads(path.read_text('utf-8')), json.loads(text)
+        changed = [*_differences(before, now)]
+        if changed:
+            raise InputError(
+                '--resume: the training there is another one\n' + '\n'.join(
+                    f'  {line}' for line in changed) + '\nstart in another '
+                'folder, with --start for its weights')
+        return
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    labelled.write_xyz(asked.folder / 'train.xyz', prepared.train)
+    labelled.write_xyz(asked.folder / 'valid.xyz', prepared.valid)
+    path.write_text(text, 'utf-8')
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], where: str = '',
+) -> list[str]:
+    found = []
+    for key in sorted(set(before) | set(now)):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f'{where}{key}.')
+        elif a != b:
+            found.append(f'{where}{key}: was {a!r}, is {b!r}')
+    return found
+
+
+def _digest(frames: Sequence[Frame]) -> str:
+    digest = hashlib.sha256()
+    for f in frames:
+        digest.update(f.numbers.tobytes())
+        digest.update(f.positions.tobytes() + f.forces.tobytes())
+    return digest.hexdigest()
+
+
+def counts(frames: Sequence[Frame]) -> str:
+    """Say in a line what a set holds."""
+    kinds = Counter(f.kind for f in frames)
+    text = ', '.join(f'{n} {kind}' for kind, n in kinds.most_common(6))
+    return (f'{len(frames)} structures, '
+            f'{sum(len(f.numbers) for f in frames)} atoms ({text}'
+            f'{", ..." if len(kinds) > 6 else ""})')
+
+
+def run(
+    asked: TrainSettings, prepared: Prepared, stopping: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> bool:
+    """Train; write the best model and the learning curve.
+
+    Returns whether all epochs are done.
+    """
+    from mpiapp.distillation import trainer
+    job = trainer.Job(
+        asked.folder, asked.name, prepared.options, asked.seed,
+        asked.max_epochs, asked.device,
+        Path(asked.start) if asked.start else None,
+        asked.fast and asked.device == 'cpu')
+    progress = trainer.train(job, stopping)
+    if progress.atom_steps:
+        tell(f'{progress.steps} steps, '
+             f'{1e3 * progress.cpu_seconds / progress.atom_steps:.2f} ms of '
+             'CPU time an atom and step, start included')
+    model = trainer.best_model(job, progress)
+    if model is None:
+        tell('no epoch has been validated yet: no model is written')
+        return not progress.stopped
+    write_result(job, model, prepared, tell)
+    return not progress.stopped
+
+
+def write_result(
+    job: Any, model: Any, prepared: Prepared, tell: Callable[[str], None],
+) -> None:
+    """Write NAME.model and NAME.json beside one another."""
+    import torch
+
+    from mpiapp.distillation import trainer
+    from mpiapp.store.files import replacing
+    from mpiapp.store.provenance import package_versions
+    path = job.folder / f'{job.name}.model'
+    with replacing(path) as part:
+        torch.save(model, part)
+    points = trainer.curve(job)
+    best = trainer.best_epoch(job)
+    about = {
+        'model': path.name, 'bytes': path.stat().st_size,
+        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'best_epoch': best, 'units': {'mae_f': 'meV/angstrom',
+                                      'mae_e_per_atom': 'meV/atom'},
+        'curve': points, 'settings': prepared.settings,
+        'train': counts(prepared.train), 'valid': counts(prepared.valid),
+        'packages': package_versions()}
+    with replacing(path.with_suffix('.json')) as part:
+        part.write_text(json.dumps(about, indent=1), 'utf-8')
+    point = next(p for p in points if p['epoch'] == best)
+    tell(f'best epoch {best} of {len(points)}: validation MAE of forces '
+         f'{point["mae_f"]:.1f} meV/A, of energies '
+         f'{point["mae_e_per_atom"]:.2f} meV/atom')
+    tell(f'model {path} ({path.stat().st_size / 1e6:.2f} MB)')

@@ -1,0 +1,97 @@
+"""Goals of a student, and whether one is better than another."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+#: name: (what it is, unit, goal); of all the smaller is the better
+GOALS: Mapping[str, tuple[str, str, float]] = {
+    'force_mae': ('force MAE on unseen molecules', 'meV/A', 30.0),
+    'energy_mae': ('energy MAE on unseen molecules', 'meV/atom', 3.0),
+    'vertical': ('largest error of the distance of stacked planes', 'A',
+                 0.05),
+    'slip': ('largest error of the slip of stacked dimers', 'A', 0.15),
+    'at_4.8': ('largest error of a dimer energy at 4.8 A', 'kcal/mol', 0.5),
+    'scan_mae': ('MAE of dimer energies along the scans', 'kcal/mol', 0.5),
+    'relative': ('MAE of relative conformer energies', 'kcal/mol', 1.5),
+    'rmsd': ('mean RMSD of relaxed molecules', 'A', 0.15),
+}
+#: a single number may be worse by this factor in a model that is better
+TOLERATED = 1.25
+
+
+def key_numbers(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers that decide, as far as they were measured."""
+    found: dict[str, float] = {}
+    errors = [r for r in report.get('errors', ()) if r['subset'] == 'all']
+    if errors:
+        found['force_mae'] = errors[0]['force_mae']
+        found['energy_mae'] = errors[0]['energy_mae']
+    stacks = report.get('stacks', ())
+    for name in ('vertical', 'slip'):
+        values = [abs(r[f'model_{name}'] - r[f'teacher_{name}'])
+                  for r in stacks]
+        if values:
+            found[name] = float(np.max(values))
+    scans = report.get('scans', ())
+    if scans:
+        far = [abs(r['error']) for r in scans if r['distance'] == 4.8]
+        found['scan_mae'] = float(np.mean([abs(r['error']) for r in scans]))
+        if far:
+            found['at_4.8'] = max(far)
+    relaxed = [r for r in report.get('relaxations', ()) if r['n']]
+    if relaxed:
+        found['rmsd'] = float(np.mean([r['rmsd_mean'] for r in relaxed]))
+        found['relative'] = float(np.mean(
+            [r['relative_mae'] for r in relaxed]))
+    return found
+
+
+def goals_met(numbers: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return a row for each goal that has a number."""
+    return [{'goal': what, 'unit': unit, 'limit': limit,
+             'found': numbers[name], 'met': numbers[name] <= limit}
+            for name, (what, unit, limit) in GOALS.items()
+            if name in numbers]
+
+
+def comparison(
+    new: Mapping[str, float], old: Mapping[str, float],
+) -> tuple[bool, list[dict[str, Any]]]:
+    """Tell whether a model is better, and the numbers.
+
+    Better: the geometric mean of all ratios new / old is below 1, and none
+    is above 1.25.  Only numbers that both have count; without any the
+    answer is no.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in GOALS:
+        if name in new and name in old:
+            ratio = new[name] / max(old[name], 1e-12)
+            rows.append({'number': name, 'unit': GOALS[name][1],
+                         'new': new[name], 'old': old[name],
+                         'ratio': ratio})
+    ratios = [max(r['ratio'], 1e-6) for r in rows]
+    better = bool(ratios) and max(ratios) <= TOLERATED \
+        and float(np.exp(np.mean(np.log(ratios)))) < 1.0
+    return better, rows
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as a table in Markdown."""
+    if not rows:
+        return '(nothing)'
+    names = list(dict.fromkeys(name for r in rows for name in r))
+    lines = ['| ' + ' | '.join(names) + ' |', '|' + '---|' * len(names)]
+    for row in rows:
+        cells = [_cell(row.get(name, '')) for name in names]
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'{value:.4g}'
+    return str(value).replace('|', '/')

@@ -1,0 +1,67 @@
+"""Labelled structures: read, written, split by molecule."""
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpiapp.distillation import frames
+from mpiapp.errors import InputError
+from tests.distillation import small
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_extxyz_keeps_structures_and_labels(
+    tmp_path: Path, packed: bool,
+) -> None:
+    made = small.frames(4)
+    path = tmp_path / 'a.xyz'
+    frames.write_xyz(path, made)
+    if packed:
+        data = gzip.compress(path.read_bytes())
+        path = tmp_path / 'a.xyz.gz'
+        path.write_bytes(data)
+    for old, new in zip(made, frames.read(path), strict=True):
+        np.testing.assert_array_equal(old.numbers, new.numbers)
+        np.testing.assert_allclose(old.positions, new.positions, atol=1e-8)
+        np.testing.assert_allclose(old.forces, new.forces, atol=1e-8)
+        assert (old.energy, old.molecule, old.kind) == (
+            new.energy, new.molecule, new.kind)
+
+
+def test_no_molecule_is_in_both_sets() -> None:
+    made = [replace(f, molecule=f'm{i % 40}')
+            for i, f in enumerate(small.frames(120))]
+    made += [replace(f, molecule=f'm{i}+m{i + 1}')
+             for i, f in enumerate(small.frames(30))]
+    train, valid = frames.split(made, 0.2)
+    assert len(train) + len(valid) == 150 and len(valid) > 10
+    held = {p for f in valid if len(f.parts) == 1 for p in f.parts}
+    assert held and not held & {p for f in train for p in f.parts}
+
+
+def test_more_data_moves_no_molecule() -> None:
+    some = [f'm{i}' for i in range(50)]
+    before = {m for m in some if frames.in_validation(m, 0.2)}
+    assert before and before < {m for m in some
+                                if frames.in_validation(m, 0.5)}
+
+
+@pytest.mark.parametrize('content, fault', [
+    ('2\nProperties=species:S:1:pos:R:3\nH 0 0 0\nH 0 0 1\n', 'REF_energy'),
+    ('nonsense', 'cannot be read'), ('', 'cannot be read|no labelled')])
+def test_what_holds_no_labels_is_refused(
+    tmp_path: Path, content: str, fault: str,
+) -> None:
+    path = tmp_path / 'a.xyz'
+    path.write_text(content)
+    with pytest.raises(InputError, match=fault):
+        frames.read(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='no such file'):
+        frames.read(tmp_path / 'none.h5')

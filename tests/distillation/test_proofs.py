@@ -1,0 +1,87 @@
+"""Proofs of a model: what each one finds, and what follows from it."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpiapp.distillation import frames, proofs, testing, verdicts
+from mpiapp.distillation.evaluating import Atoms, evaluate, kendall
+from mpiapp.potentials import PotentialOptions, build
+from mpiapp.potentials.base import Potential
+from tests.distillation import small
+
+
+@pytest.fixture(scope='module')
+def toy() -> Potential:
+    return build(PotentialOptions('lj'))
+
+
+def labelled(toy: Potential, n: int) -> list[frames.Frame]:
+    """Return frames whose labels are those of the toy itself."""
+    made = []
+    for f in small.frames(n):
+        energy, forces = evaluate(toy, Atoms(f.numbers, f.positions))
+        made.append(frames.Frame(f.numbers, f.positions, energy, forces,
+                                 f.molecule, f.kind))
+    return made
+
+
+def test_a_model_that_is_its_teacher_has_no_errors(toy: Potential) -> None:
+    row = proofs.errors(toy, labelled(toy, 4))[-1]
+    assert row['subset'] == 'all' and row['n'] == 4
+    assert row['force_mae'] == row['energy_rmse'] == 0.0
+
+
+def test_errors_are_told_in_their_units(toy: Potential) -> None:
+    wrong = [frames.Frame(f.numbers, f.positions,
+                          f.energy + 0.002 * len(f.numbers),
+                          f.forces + 0.03, f.molecule, f.kind)
+             for f in labelled(toy, 4)]
+    row = proofs.errors(toy, wrong)[-1]
+    assert row['force_mae'] == pytest.approx(30.0)
+    assert row['energy_mae'] == pytest.approx(2.0)
+
+
+def test_scans_of_a_model_that_is_its_teacher_agree(toy: Potential) -> None:
+    angle = np.arange(6) * np.pi / 3
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    one = Atoms(np.array([6] * 6, np.int32), 1.39 * ring)
+    rows = proofs.scans(toy, toy, {'ring': one})
+    assert len(rows) == len(proofs.SLIPS) * len(proofs.DISTANCES)
+    assert all(r['error'] == 0.0 for r in rows)
+
+
+def test_every_back_end_has_a_row_with_its_time(toy: Potential) -> None:
+    f = small.frames(1)[0]
+    rows = proofs.speeds([('a', lambda: toy), ('b', lambda: toy)],
+                         Atoms(f.numbers, f.positions), 2)
+    assert [r['backend'] for r in rows] == ['a', 'b']
+    assert all(r['median_ms'] > 0 and r['rounds'] == 2 for r in rows)
+
+
+def test_energies_that_are_one_have_no_order() -> None:
+    assert kendall([0.0, 1.0, 2.0], [0.0, 1.0, 2.0]) == pytest.approx(1.0)
+    assert kendall([0.0, 1.0, 2.0], [2.0, 1.0, 0.0]) == pytest.approx(-1.0)
+    assert np.isnan(kendall([0.0, 1e-7], [1e-7, 0.0]))
+    assert np.isnan(kendall([1.0], [1.0]))
+
+
+def report(name: str, **numbers: float) -> dict[str, Any]:
+    return {'model': name, 'bytes': 1, 'sha256': 'x', 'backend': 'poly',
+            'teacher': {'name': 'gfn2'}, 'not_proved': {},
+            'numbers': numbers, 'goals': verdicts.goals_met(numbers)}
+
+
+def test_two_models_are_compared_in_one_report(tmp_path: Path) -> None:
+    pair = [report('new', force_mae=29.0, slip=0.1),
+            report('old', force_mae=42.0, slip=1.0)]
+    paths = testing.write(tmp_path / 'r', pair)
+    found = json.loads(paths[0].read_text())
+    assert found['better'] and len(found['comparison']) == 2
+    text = paths[1].read_text()
+    assert '## Against old: better' in text
+    assert '| 29 | True |' in text

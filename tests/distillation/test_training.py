@@ -1,0 +1,293 @@
+"""Train small models: exact, started, interrupted, refused."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpiapp.distillation import frames, training
+from mpiapp.errors import InputError
+from tests.distillation import small
+
+#: rounding of float64 sums in another order, relative to the largest entry
+EXACT = 1e-10
+
+
+def asked(folder: Path, data: Path, **more: Any) -> training.TrainSettings:
+    values: dict[str, Any] = {
+        'data': (str(data),), 'valid': (), 'recipe': '', 'start': '',
+        'folder': folder / 'run', 'name': 'tiny', 'elements': (),
+        'valid_share': 0.3, 'seed': 0, 'max_epochs': 2, 'device': 'cpu',
+        'max_atoms': None, 'fast': True, **more}
+    if not values['recipe']:
+        values['recipe'] = str(small.recipe(folder))
+    return training.TrainSettings(**values)
+
+
+def run(
+    settings: training.TrainSettings, resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[bool, list[str]]:
+    told: list[str] = []
+    prepared = training.prepare(settings)
+    training.check_folder(settings, prepared, resume, False)
+    done = training.run(settings, prepared, stopping, told.append)
+    return done, told
+
+
+def about(settings: training.TrainSettings) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (settings.folder / 'tiny.json').read_text())
+    return found
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('data') / 'train.xyz'
+    frames.write_xyz(path, small.frames(16))
+    return path
+
+
+@pytest.fixture(scope='module')
+def trained(
+    data: Path, tmp_path_factory: pytest.TempPathFactory,
+) -> training.TrainSettings:
+    settings = asked(tmp_path_factory.mktemp('trained'), data)
+    assert run(settings)[0]
+    return settings
+
+
+def gradients(
+    model: Any, made: list[frames.Frame],
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield energies, forces and parameter gradients of a batch."""
+    import torch
+    from mace import data as mace_data
+    from mace import tools
+    from mace.tools import torch_geometric
+    torch.set_default_dtype(torch.float64)
+    table = tools.AtomicNumberTable([int(z) for z in model.atomic_numbers])
+    batch = next(iter(torch_geometric.dataloader.DataLoader([
+        mace_data.AtomicData.from_config(
+            mace_data.Configuration(
+                f.numbers, f.positions,
+                properties={'energy': f.energy, 'forces': f.forces},
+                property_weights={'energy': 1.0, 'forces': 1.0}),
+            z_table=table, cutoff=float(model.r_max), heads=['Default'])
+        for f in made], batch_size=len(made)))).to_dict()
+    model.zero_grad()
+    out = model(batch, training=True, compute_force=True)
+    loss = (out['energy'] ** 2).sum() * 1e-4 + (out['forces'] ** 2).sum()
+    loss.backward()
+    yield 'energy', out['energy'].detach().numpy()
+    yield 'forces', out['forces'].detach().numpy()
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            yield name, p.grad.numpy().copy()
+
+
+@pytest.mark.parametrize('hidden', ['4x0e', '2x0e+2x1o'])
+def test_the_faster_way_has_the_same_gradients(hidden: str) -> None:
+    import torch
+
+    from mpiapp.potentials.mace.importing import import_mace
+    from mpiapp.potentials.mace.training import faster_training
+    import_mace()
+    from e3nn import o3
+    from mace import modules
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.manual_seed(0)
+        block = modules.interaction_classes[
+            'RealAgnosticResidualInteractionBlock']
+        model = modules.ScaleShiftMACE(
+            atomic_inter_scale=1.3, atomic_inter_shift=0.1, r_max=3.0,
+            num_bessel=4, num_polynomial_cutoff=5, max_ell=2,
+            interaction_cls=block, interaction_cls_first=block,
+            num_interactions=2, num_elements=4,
+            hidden_irreps=o3.Irreps(hidden), MLP_irreps=o3.Irreps('4x0e'),
+            atomic_energies=np.zeros((1, 4)), avg_num_neighbors=3.0,
+            atomic_numbers=[1, 6, 7, 8], correlation=3,
+            gate=torch.nn.functional.silu, radial_MLP=[8])
+        plain = dict(gradients(model, small.frames(4)))
+        with faster_training():
+            fast = dict(gradients(model, small.frames(4)))
+        again = dict(gradients(model, small.frames(4)))
+    finally:
+        torch.set_default_dtype(before)
+    assert set(plain) == set(fast) and len(plain) > 20
+    for name, values in plain.items():
+        limit = EXACT * max(np.abs(values).max(), 1e-3)
+        np.testing.assert_allclose(fast[name], values, 0, limit, name)
+        np.testing.assert_allclose(again[name], values, 0, limit, name)
+
+
+def test_a_training_writes_a_model_that_evaluates(
+    trained: training.TrainSettings,
+) -> None:
+    from mpiapp.potentials import PotentialOptions, build
+    from mpiapp.records import Batch
+    found = about(trained)
+    assert [p['epoch'] for p in found['curve']] == [0, 1]
+    model = trained.folder / 'tiny.model'
+    assert found['bytes'] == model.stat().st_size
+    potential = build(PotentialOptions(model_path=str(model),
+                                       backend='poly', device='cpu'))
+    f = small.frames(1)[0]
+    e = potential.evaluate(Batch.join([(f.numbers, f.positions, 0, 0)]))
+    assert np.isfinite(e.energies[0]) and not e.failures
+
+
+def test_plain_and_faster_training_agree(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    plain = asked(tmp_path, data, fast=False)
+    run(plain)
+    for a, b in zip(about(plain)['curve'], about(trained)['curve'],
+                    strict=True):
+        assert a['mae_f'] == pytest.approx(b['mae_f'], rel=1e-6)
+
+
+def test_an_interrupted_training_goes_on(data: Path, tmp_path: Path) -> None:
+    settings = asked(tmp_path, data, max_epochs=3)
+    calls: list[int] = []
+
+    def soon() -> bool:
+        calls.append(1)
+        return len(calls) > 4  # in the second epoch
+
+    done, _ = run(settings, stopping=soon)
+    assert not done and list((settings.folder / 'checkpoints').iterdir())
+    done, told = run(settings, resume=True)
+    assert done and 'best epoch' in told[-2]
+    assert [p['epoch'] for p in about(settings)['curve']] == [0, 1, 2]
+
+
+def test_stopped_before_the_first_epoch_writes_no_model(
+    data: Path, tmp_path: Path,
+) -> None:
+    settings = asked(tmp_path, data)
+    done, told = run(settings, stopping=lambda: True)
+    assert not done and 'no model is written' in told[-1]
+    assert not (settings.folder / 'tiny.model').exists()
+
+
+def test_a_training_is_not_mixed_with_another(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    prepared = training.prepare(trained)
+    with pytest.raises(InputError, match='--resume to continue'):
+        training.check_folder(trained, prepared, False, False)
+    other = replace(trained, recipe=str(small.recipe(tmp_path, lr=0.01)))
+    with pytest.raises(InputError, match='lr: was 0.005, is 0.01'):
+        training.check_folder(other, training.prepare(other), True, False)
+
+
+def test_the_same_basis_starts_at_the_same_function(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    import torch
+
+    from mpiapp.distillation import trainer
+    start = trained.folder / 'tiny.model'
+    settings = asked(tmp_path, data, start=str(start), max_epochs=1)
+    prepared = training.prepare(settings)
+    training.check_folder(settings, prepared, False, False)
+    job = trainer.Job(settings.folder, 'tiny', prepared.options,
+                      start=start, max_epochs=1)
+    progress = trainer.train(job, lambda: True)
+    old = torch.load(start, weights_only=False).state_dict()
+    for name, values in progress.model.state_dict().items():
+        assert torch.equal(values, old[name].reshape(values.shape)), name
+
+
+@pytest.mark.parametrize('changes, most', [
+    ({'r_max': 3.5, 'num_radial_basis': 6}, 0.05)])
+def test_a_longer_reach_starts_near_the_same_function(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+    changes: dict[str, Any], most: float,
+) -> None:
+    from mpiapp.distillation import trainer
+    settings = asked(
+        tmp_path, data, start=str(trained.folder / 'tiny.model'),
+        recipe=str(small.recipe(tmp_path, **changes)), max_epochs=1)
+    prepared = training.prepare(settings)
+    training.check_folder(settings, prepared, False, False)
+    job = trainer.Job(settings.folder, 'tiny', prepared.options,
+                      start=Path(settings.start), max_epochs=1)
+    progress = trainer.train(job, lambda: True)
+    assert 0 < progress.misfit < most
+
+
+def test_a_start_of_another_shape_is_refused(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = asked(
+        tmp_path, data, start=str(trained.folder / 'tiny.model'),
+        recipe=str(small.recipe(tmp_path, hidden_irreps='6x0e')))
+    with pytest.raises(InputError, match='only the radial basis may differ'):
+        run(settings)
+
+
+@pytest.mark.parametrize('more, fault', [
+    ({'elements': ('H', 'Cl')}, 'asks for Cl, which no training structure'),
+    ({'elements': ('Xx',)}, 'no element'),
+    ({'valid_share': 1e-9}, 'no validation molecules'),
+    ({'valid_share': 1 - 1e-9}, 'no training structure is left'),
+    ({'recipe': 'none.toml'}, 'neither cpu, gpu nor a file'),
+    ({'valid': ('none.h5',)}, 'no such file'),
+    ({'max_atoms': 2}, 'no training structure is left'),
+])
+def test_what_cannot_be_trained_is_refused(
+    data: Path, tmp_path: Path, more: dict[str, Any], fault: str,
+) -> None:
+    with pytest.raises(InputError, match=fault):
+        training.prepare(asked(tmp_path, data, **more))
+    assert not (tmp_path / 'run').exists()
+
+
+def test_an_element_missing_from_training_is_refused(tmp_path: Path) -> None:
+    made = small.frames(8)
+    frames.write_xyz(tmp_path / 'a.xyz',
+                     [f for f in made if f.molecule == 'methane'])
+    frames.write_xyz(tmp_path / 'b.xyz',
+                     [f for f in made if f.molecule == 'water'])
+    with pytest.raises(InputError, match='the validation set has O'):
+        training.prepare(asked(tmp_path, tmp_path / 'a.xyz',
+                               valid=(str(tmp_path / 'b.xyz'),)))
+
+
+@pytest.mark.parametrize('text, fault', [
+    ('seed = 3', 'seed cannot be set there'), ('= 3', 'Invalid|expected')])
+def test_a_bad_recipe_is_refused(
+    tmp_path: Path, text: str, fault: str,
+) -> None:
+    path = tmp_path / 'r.toml'
+    path.write_text(text)
+    with pytest.raises(InputError, match=fault):
+        training.read_recipe(str(path))
+
+
+def test_an_option_the_trainer_lacks_is_told(
+    data: Path, tmp_path: Path,
+) -> None:
+    settings = asked(tmp_path, data,
+                     recipe=str(small.recipe(tmp_path, colour='red')))
+    with pytest.raises(InputError, match='colour'):
+        run(settings)
+
+
+@pytest.mark.parametrize('name', ['cpu', 'gpu'])
+def test_stored_recipes_are_options_of_the_trainer(
+    name: str, tmp_path: Path,
+) -> None:
+    from mpiapp.distillation import trainer
+    recipe = training.read_recipe(name)
+    job = trainer.Job(tmp_path, 'x', dict(recipe, E0s='average'))
+    assert trainer.parsed(job).r_max == recipe['r_max'] >= 6.0

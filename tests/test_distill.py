@@ -1,0 +1,347 @@
+"""The program `distill`: label on any number of ranks, prove, bundle."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpiapp import distill as program
+from mpiapp import labelling
+from mpiapp.config import parser, read_options
+from mpiapp.distillation import frames, testing, verdicts
+from mpiapp.errors import InputError
+from mpiapp.records import Status
+from mpiapp.store.digest import content_digest
+from mpiapp.store.reader import load
+from tests.distillation import small
+from tests.jobs import Ended, needs_mpirun, run, run_and
+
+ROOT = Path(__file__).resolve().parent.parent
+SMI = 'COc1ccccc1 anisole\nCC#N acetonitrile\nCCO ethanol\n' \
+      'CC(=O)Nc1ccc(O)cc1 a_held_back_one\n'
+TOTAL = 18
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('distill')
+    (path / 'few.smi').write_text(SMI)
+    return path
+
+
+def words(folder: Path, name: str, *more: object) -> list[object]:
+    return ['label', '--smi', folder / 'few.smi', '--total', TOTAL,
+            '--md-steps', 6, '--output', folder / f'{name}.h5',
+            '--save-every', 1, *more]
+
+
+def label(folder: Path, name: str, *more: object, n: int = 0) -> Ended:
+    return run('distill', *words(folder, name, *more), n=n)
+
+
+@pytest.fixture(scope='module')
+def serial(folder: Path) -> Path:
+    ended = label(folder, 'serial')
+    assert ended.code == 0, ended.output
+    assert 'held back' in ended.output
+    return folder / 'serial.h5'
+
+
+def test_labels_are_those_of_the_teacher(serial: Path) -> None:
+    from mpiapp.potentials import PotentialOptions, build
+    from mpiapp.records import Batch
+    found = load(serial)
+    assert found.complete and found.meta['teacher']['calculator'] == 'gfn2'
+    table = found.table
+    good = table[table.status == Status.CONVERGED]
+    assert len(good) > TOTAL // 2 and not good.energy.isna().any()
+    assert set(table.kind) == set(labelling.SOURCES)
+    assert 'a_held_back_one' not in '+'.join(table.molecule)
+    i = int(good.index[good.kind == 'md'][0])
+    teacher = build(PotentialOptions('gfn2'))
+    e = teacher.evaluate(Batch.join([(found.ragged('numbers', i),
+                                      found.ragged('x', i), 0, 0)]))
+    assert e.energies[0] == table.energy[i]
+    np.testing.assert_array_equal(e.forces, found.ragged('forces', i))
+
+
+def test_every_row_is_sound_or_says_why_not(serial: Path) -> None:
+    table = load(serial).table
+    bad = table[table.status != Status.CONVERGED]
+    assert set(bad.reason) <= {'force_ceiling', 'atoms_overlap'}
+    good = table[table.status == Status.CONVERGED]
+    assert (good.fmax <= 15.0).all() and (good.nearest >= 0.7).all()
+
+
+def test_extxyz_has_the_same_structures(serial: Path) -> None:
+    a, b = frames.read(serial), frames.read(serial.with_suffix('.xyz'))
+    assert len(a) == len(b) > TOTAL // 2
+    for one, other in zip(a, b):
+        assert one.energy == other.energy and one.kind == other.kind
+        np.testing.assert_allclose(one.forces, other.forces, atol=1e-8)
+    head = serial.with_suffix('.xyz').read_text().splitlines()[1]
+    assert 'energy_unit=eV' in head and 'force_unit=eV/Angstrom' in head
+
+
+@needs_mpirun
+def test_labels_do_not_depend_on_the_number_of_ranks(
+    serial: Path, folder: Path,
+) -> None:
+    ended = label(folder, 'two', n=2)
+    assert ended.code == 0, ended.output
+    assert content_digest(folder / 'two.h5') == content_digest(serial)
+    assert (folder / 'two.xyz').read_bytes() == \
+        serial.with_suffix('.xyz').read_bytes()
+
+
+@needs_mpirun
+def test_a_killed_run_is_resumed_to_the_same_labels(
+    serial: Path, folder: Path,
+) -> None:
+    def kill(job: int, ranks: list[int]) -> None:
+        for pid in ranks:
+            os.kill(pid, signal.SIGKILL)
+
+    def some() -> bool:
+        return sum(p.stat().st_size for p in
+                   folder.glob('killed.journal/*.jnl')) > 12_000
+
+    ended = run_and(kill, some, 'distill', *words(folder, 'killed'),
+                    marker=str(folder / 'killed.h5'))
+    assert ended.code and not (folder / 'killed.h5').exists()
+    ended = label(folder, 'killed', '--resume')
+    assert ended.code == 0, ended.output
+    assert content_digest(folder / 'killed.h5') == content_digest(serial)
+
+
+def test_a_teacher_that_fails_leaves_rows_that_say_so(
+    folder: Path, data_dir: Path,
+) -> None:
+    (folder / 'br.smi').write_text('CBr bromomethane\nCO methanol\n')
+    ended = run('distill', 'label', '--smi', folder / 'br.smi', '--total', 4,
+                '--sources', 'conformer', '--teacher',
+                f'mace:{data_dir / "models" / "student.model"}',
+                '--output', folder / 'br.h5')
+    assert ended.code == 3, ended.output
+    table = load(folder / 'br.h5').table
+    failed = table[table.molecule == 'bromomethane']
+    assert set(failed.reason) == {'element'} and len(failed) == 2
+    assert 'Br' in failed.message.iloc[0]
+    assert (table[table.molecule == 'methanol'].status
+            == Status.CONVERGED).all()
+    assert len(frames.read(folder / 'br.h5')) == 2
+
+
+def test_a_pool_is_labelled_where_structures_are_new(
+    folder: Path, serial: Path,
+) -> None:
+    ended = label(folder, 'chosen', '--select', 'distance', '--total', 4,
+                  '--pool', 12, '--against', serial, '--sources',
+                  'rattle', 'slip')
+    assert ended.code == 0, ended.output
+    assert 'chosen       4 of 12' in ended.output
+    pool = load(folder / 'chosen_pool.h5')
+    found = load(folder / 'chosen.h5')
+    assert pool.table.energy.isna().all()
+    xs = [pool.ragged('x', i) for i in range(12)]
+    for i in range(4):
+        x = found.ragged('x', i)
+        assert any(x.shape == y.shape and (x == y).all() for y in xs)
+
+
+def test_a_committee_chooses_where_it_disagrees(
+    folder: Path, data_dir: Path,
+) -> None:
+    import torch
+
+    from mpiapp.potentials.mace.importing import import_mace
+    import_mace()
+    first = data_dir / 'models' / 'student.model'
+    other = torch.load(first, weights_only=False)
+    with torch.no_grad():
+        for p in other.readouts.parameters():
+            p.mul_(1.1)
+    torch.save(other, folder / 'other.model')
+    ended = label(folder, 'committee', '--select', 'committee', '--models',
+                  first, folder / 'other.model', '--total', 2, '--pool', 8,
+                  '--sources', 'rattle', 'conformer')
+    assert ended.code == 0, ended.output
+    pool = load(folder / 'committee_pool.h5').table
+    chosen = load(folder / 'committee.h5').table
+    assert (pool.score > 0).all()
+    best = pool.sort_values('score', ascending=False).head(6)
+    assert set(zip(chosen.kind, chosen.molecule, chosen.number)) <= set(
+        zip(best.kind, best.molecule, best.number))
+
+
+@pytest.mark.parametrize('more, fault', [
+    ([], 'by one of'), (['--smiles', 'CO', '--smi', 'x.smi'], 'by one of'),
+    (['--smiles', 'CO', '--output', 'x.xyz'], 'must end in .h5'),
+    (['--smiles', 'CO', '--select', 'committee', '--models', 'a.model'],
+     'two --models'),
+    (['--smiles', 'CO', '--models', 'a.model'], 'belongs to --select'),
+    (['--smiles', 'CO', '--pool', '5'], 'belongs to --select'),
+    (['--smiles', 'CO', '--select', 'distance', '--pool', '5'], 'less than'),
+    (['--smiles', 'CO', '--resume', '--overwrite'], 'exclude')])
+def test_options_that_contradict_are_refused(
+    more: list[str], fault: str,
+) -> None:
+    with pytest.raises(InputError, match=fault):
+        labelling.settle(read_options(
+            labelling.Options, 'distill label', '', more))
+
+
+@pytest.mark.parametrize('more, fault', [
+    (['--smiles', 'C1C'], 'can not be read'),
+    (['--smiles', 'CO', '--teacher', 'nonsense'], 'unknown calculator'),
+    (['--smiles', 'CO', '--teacher', 'mace:none.model'], 'none.model'),
+    (['--smiles', 'CO', '--sampler', 'mace'], 'mace:FILE'),
+    (['--smiles', 'CCCO'], 'no molecule is left'),
+    (['--smiles', 'CO', '--held-back', 'none.csv'], 'none.csv'),
+    (['--smiles', 'CO', '--sources', 'stack'], 'no molecule serves'),
+    (['--smiles', 'CO', '--max-atoms', '3'], 'no molecule is left')])
+def test_what_cannot_be_labelled_is_refused_before_any_work(
+    tmp_path: Path, more: list[str], fault: str,
+) -> None:
+    options = labelling.settle(read_options(
+        labelling.Options, 'distill label', '',
+        [*more, '--output', str(tmp_path / 'x.h5')]))
+    with pytest.raises(InputError, match=fault):
+        labelling.prepare(options)
+    assert not list(tmp_path.iterdir())
+
+
+def report(name: str, **numbers: float) -> dict[str, Any]:
+    return {'model': name, 'sha256': hashlib.sha256(
+        name.encode()).hexdigest(), 'numbers': numbers}
+
+
+@pytest.mark.parametrize('force, scan, better', [
+    (30.0, 0.5, True), (45.0, 1.0, False), (20.0, 1.3, False),
+    (43.0, 0.9, True)])
+def test_a_model_that_got_worse_is_refused_with_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], force: float,
+    scan: float, better: bool,
+) -> None:
+    (tmp_path / 'new.model').write_text('new')
+    for name, numbers in (('new', (force, scan)), ('old', (43.0, 1.0))):
+        (tmp_path / f'{name}.json').write_text(json.dumps(report(
+            name, force_mae=numbers[0], scan_mae=numbers[1])))
+    code = program.main([
+        'bundle', '--model', str(tmp_path / 'new.model'), '--report',
+        str(tmp_path / 'new.json'), '--against', str(tmp_path / 'old.json'),
+        '--output', str(tmp_path / 'out.model')])
+    assert code == (0 if better else 3)
+    assert (tmp_path / 'out.model').exists() == better
+    said = capsys.readouterr()
+    assert 'force_mae' in (said.out if better else said.err)
+
+
+def test_a_report_on_another_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / 'x.model').write_text('something else')
+    (tmp_path / 'new.json').write_text(json.dumps(report('new')))
+    line = ['bundle', '--model', str(tmp_path / 'x.model'), '--report',
+            str(tmp_path / 'new.json'), '--against',
+            str(tmp_path / 'new.json'), '--output', str(tmp_path / 'o')]
+    assert program.main(line) == 2
+    assert 'checksums differ' in capsys.readouterr().err
+
+
+def test_a_too_large_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'n').write_text('new')
+    path = tmp_path / 'new.json'
+    path.write_text(json.dumps(report('new', force_mae=1.0)))
+    with pytest.raises(testing.Refused, match='MB'):
+        testing.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
+
+
+def test_without_common_numbers_no_model_is_better() -> None:
+    assert verdicts.comparison({'slip': 0.1}, {'rmsd': 0.1}) == (False, [])
+
+
+def test_a_report_holds_all_proofs(tmp_path: Path, data_dir: Path) -> None:
+    path = tmp_path / 'test.xyz'
+    frames.write_xyz(path, small.frames(4))
+    (tmp_path / 'm.csv').write_text('name,smiles\nmethanol,CO\n')
+    code = program.main([
+        'test', '--data', str(path), '--smiles-csv', str(tmp_path / 'm.csv'),
+        '--dimers', 'benzene', '--conformers', '2', '--picoseconds', '0.01',
+        '--max-steps', '30', '--rounds', '1', '--output',
+        str(tmp_path / 'r'), '--proofs', 'errors', 'scans', 'stacks',
+        'relaxations', 'dynamics'])
+    assert code == 0
+    found = json.loads((tmp_path / 'r.json').read_text())
+    assert set(found['numbers']) == set(verdicts.GOALS)
+    assert found['dynamics'][0]['stable']
+    text = (tmp_path / 'r.md').read_text()
+    for title in ('## Goals', '## Scans', '## Relaxations', '## Dynamics'):
+        assert title in text
+    at = {(r['slip'], r['distance']): r for r in found['scans']}
+    # the known figures of the bundled model and of GFN2 (its README)
+    assert at[0.0, 3.6]['teacher'] == pytest.approx(-3.80, abs=0.03)
+    assert at[0.0, 3.6]['model'] == pytest.approx(-4.04, abs=0.03)
+
+
+def test_molecules_of_elements_that_a_model_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / 'test.xyz'
+    frames.write_xyz(path, small.frames(2))
+    (tmp_path / 'm.csv').write_text(
+        'name,smiles\nmethanol,CO\nbromomethane,CBr\n')
+    code = program.main([
+        'test', '--data', str(path), '--smiles-csv', str(tmp_path / 'm.csv'),
+        '--picoseconds', '0.01', '--output', str(tmp_path / 'r'),
+        '--proofs', 'errors', 'dynamics'])
+    assert code == 3
+    found = json.loads((tmp_path / 'r.json').read_text())
+    assert found['not_proved'] == {
+        'bromomethane': 'the model does not know Br'}
+    assert [r['molecule'] for r in found['dynamics']] == ['methanol']
+    assert 'not proved: bromomethane' in capsys.readouterr().out
+
+
+def test_unknown_actions_and_files_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert program.main(['teach']) == 2
+    assert program.main([]) == 2
+    assert program.main(['--help']) == 0
+    assert program.main(['train']) == 2
+    assert program.main(['test', '--model', str(tmp_path / 'none')]) == 2
+    assert program.main(['bundle']) == 2
+    assert 'no action teach' in capsys.readouterr().err
+
+
+@needs_mpirun
+def test_training_on_several_ranks_is_refused() -> None:
+    ended = run('distill', 'train', '--data', 'x.h5', n=2)
+    assert ended.code == 2 and 'without mpirun' in ended.output
+
+
+def test_commands_and_options_of_the_page_exist() -> None:
+    classes = {'label': labelling.Options, 'train': program.TrainOptions,
+               'test': program.TestOptions, 'bundle': program.BundleOptions}
+    page = (ROOT / 'docs' / 'distill.md').read_text()
+    script = (ROOT / 'jobs' / 'distill.sbatch').read_text()
+    text = re.sub(r'\\\n\s*', ' ', page + script)
+    lines = re.findall(r'mpiapp\.distill (\w+) ([^`\n|]+)', text)
+    assert {name for name, _ in lines} == set(classes)
+    for name, line in lines:
+        # a variable of the script stands for any value
+        given = shlex.split(re.sub(r'\$\{?\w+\}?', '1', line))
+        read_options(classes[name], f'distill {name}', '', given)
+    known = {w.strip(',') for cls in classes.values()
+             for w in parser(cls, 'x', '').format_help().split()}
+    described = set(re.findall(r'`(--[a-z][a-z0-9-]+)', page))
+    assert described - known == set()
