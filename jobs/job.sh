@@ -13,10 +13,10 @@ source "${MPIAPP_ENV:-.venv/bin/activate}"
 
 mpiapp_cancelled=''
 
-# run_job 'PROGRAM [ACTION]' OPTIONS...: one step of all ranks; requeues the job until
-# the program is done.  Exit codes 0 (done), 2 (wrong input) and 3 (records
-# failed) end the job, 4 (stopped early) and crashes requeue it: --resume
-# goes on.  scancel ends it, resumable by hand.
+# run_job 'PROGRAM [ACTION]' OPTIONS...: one step of all ranks; requeues the
+# job until the program is done.  Exit codes 0 (done), 2 (wrong input) and 3
+# (records failed) end the job, 4 (stopped early) and crashes requeue it:
+# --resume goes on.  scancel ends it, resumable by hand.
 run_job() {
     local code
     run_step "$@" && code=0 || code=$?
@@ -45,13 +45,16 @@ run_step() {
         python -m "mpiapp.${program[0]}" "${program[@]:1}" --resume \
         --threads-per-rank "$SRUN_CPUS_PER_TASK" "$@" &
     step=$!
-    trap 'kill -USR1 $step' USR1
-    trap 'mpiapp_cancelled=1; kill -TERM $step' TERM
+    # a step that has just ended is no error
+    trap 'kill -USR1 $step || true' USR1
+    trap 'mpiapp_cancelled=1; kill -TERM $step || true' TERM
+    # Ctrl-C in an interactive session: put the work aside as well
+    trap 'kill -TERM $step || true' INT
     while true; do
         wait "$step" && code=0 || code=$?
         kill -0 "$step" 2>/dev/null || break
     done
-    trap - USR1 TERM
+    trap - USR1 TERM INT
     return "$code"
 }
 

@@ -198,6 +198,8 @@ def _work_on(
             if not elastic.is_loss(error, world.comm):
                 raise
         gone = world.heal()
+        # the witnesses of the dead write a moment after them
+        time.sleep(elastic.MOURNING_SECONDS)
         if world.comm.rank == 0:
             log.warning('\nrank(s) %s died: the %d others do what was left',
                         ', '.join(map(str, gone)), world.comm.size)
@@ -223,7 +225,9 @@ def _work(
     dog = Watchdog(plan.record_timeout, world.witness.report)
     stream = RankStream(queue, world.watch, first, state_of,
                         journal.append_begun, start.suspects, dog,
-                        world.witness)
+                        world.witness,
+                        # not rank 0, which survivors cannot do without
+                        start.last if comm.rank == comm.size - 1 else None)
     progress = _progress(comm, plan, start, queue)
     comm.Barrier()
     world.witness.watch(watched)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpiapp import relaxation
 from mpiapp.config import not_negative, option
+from mpiapp.parallel.agree import agree
 from mpiapp.parallel.launch import DONE, USAGE, World
 from mpiapp.program import main as run_program
 from mpiapp.program import potential_options, remove_spooled, result_path
@@ -63,6 +64,9 @@ def run(world: World, options: Options) -> int:
     from mpiapp.checks.table import coloured, fit, lines
     from mpiapp.parallel import binding
     colours = coloured()
+    with agree(world.comm, 'trying the place of the findings'):
+        if options.json and world.comm.rank == 0:
+            check_report(Path(options.json))
     if world.comm.rank == 0:
         print(binding.table(world.placements), flush=True)
         print(flush=True)
@@ -80,6 +84,15 @@ def run(world: World, options: Options) -> int:
                                 f'{USAGE}: the job would not run, see FAIL'),
               flush=True)
     return DONE if good else USAGE
+
+
+def check_report(path: Path) -> None:
+    """Raise InputError where the findings could not be written."""
+    from mpiapp.errors import InputError
+    from mpiapp.store.output import check_output
+    if path.is_dir():
+        raise InputError(f'--json {path}: it is a folder')
+    check_output(path, create=False)
 
 
 def placing(world: World, options: Options) -> list[Finding]:
@@ -240,13 +253,21 @@ def check_time(
 ) -> Finding:
     """Collective: time three conformers on all ranks at once."""
     from mpiapp.checks import computing as checks
-    from mpiapp.checks.table import on_root
+    from mpiapp.checks.table import FAIL, on_all, on_root
     from mpiapp.parallel.stop import parse_duration
     from mpiapp.partition import cost_model
     structures = world.comm.bcast(
         checks.probes(found) if found is not None else None)
+    timed: list[list[float]] = []
+
+    def probe() -> str:
+        timed.append(checks.seconds_each(potential, structures))
+        return 'timed'
     world.comm.barrier()
-    times = world.comm.allgather(checks.seconds_each(potential, structures))
+    probed = on_all(world.comm, 'time', probe)
+    if probed.verdict == FAIL:
+        return probed
+    times = world.comm.allgather(timed[0])
     limit = parse_duration(options.time_limit) if options.time_limit \
         else None
 
@@ -268,6 +289,7 @@ def write_json(
         'version': mpiapp.__version__, 'fit': good, 'pid': os.getpid(),
         'findings': [asdict(f) for f in findings],
         'ranks': [asdict(p) for p in world.placements]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + '\n')
 
 

@@ -57,14 +57,25 @@ class Planned(Protocol):
         """What is known of a record without a result."""
 
 
+#: suspects that one rank does while the others are done: several at a time
+#: could not be told apart where a launcher kills all ranks at once.  More of
+#: them come of a kill from outside
+MOST_SUSPECTS = 32
+
+
+def _none() -> Ints:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Start:
     """Where this run begins, equal on all ranks.
 
     `shares` are the first rows of each rank, `order` the others as they are
     pulled.  `states` says where the state of suspended work is; `blames`
-    are new, `left_out` the rows of the quarantine with all their blames,
-    `suspects` are done last and alone.
+    are new and come of `deaths`, `left_out` the rows of the quarantine with
+    all their blames, `suspects` are done last and alone; those in `last`
+    by one rank, one after the other.
     """
 
     folder: Path
@@ -78,11 +89,13 @@ class Start:
     left_out: Mapping[int, Sequence[blame.Blame]] = field(
         default_factory=dict)
     suspects: frozenset[int] = frozenset()
+    deaths: Sequence[blame.Death] = ()
+    last: Ints = field(default_factory=_none)
 
     @property
     def todo(self) -> Ints:
         """All rows that are left to do."""
-        return np.concatenate([*self.shares, self.order])
+        return np.concatenate([*self.shares, self.order, self.last])
 
 
 def start(
@@ -123,8 +136,9 @@ def plan_start(
     finished = np.isin(progress.status, [int(s) for s in DONE])
     if not plan.retry_failed:
         finished |= progress.status == Status.FAILED
-    new = blame.new_blames(found, left)
-    blames = blame.old_blames(folder, found) + new
+    old = blame.old_blames(folder, found)
+    new = blame.new_blames(found, left, {b.row for b in old})
+    blames = old + new
     points = blame.points_of(blames)
     left_out = {
         row: [b for b in blames if b.row == row] for row in
@@ -134,8 +148,10 @@ def plan_start(
     todo = np.flatnonzero(plan.wanted & ~finished).astype(np.int64)
     costs = plan.costs[todo]
     order = longest_first(costs, todo)
-    suspects = np.isin(todo[order], list(points))
-    order = np.concatenate([order[~suspects], order[suspects]])
+    suspect = np.isin(todo[order], list(points))
+    order, suspects = order[~suspect], order[suspect]
+    if len(suspects) > MOST_SUSPECTS:
+        order, suspects = np.concatenate([order, suspects]), suspects[:0]
     shares = initial_shares(order, costs, n_ranks, plan.slots)
     states = {
         int(s['row']): (folder / found.names[s['journal']],
@@ -143,7 +159,8 @@ def plan_start(
         for s in found.live_states()}
     return Start(folder, run, digest, [todo[s] for s in shares],
                  todo[order[sum(map(len, shares)):]], progress.retries,
-                 states, new, left_out, frozenset(points))
+                 states, new, left_out, frozenset(points), left,
+                 todo[suspects])
 
 
 def lay_blame(plan: Planned, begun: Start, journal: JournalWriter) -> None:
@@ -157,4 +174,4 @@ def lay_blame(plan: Planned, begun: Start, journal: JournalWriter) -> None:
                     values['message'])
         journal.append_row(row, values)
     journal.sync()
-    blame.forget_deaths(begun.folder)
+    blame.forget_deaths(begun.folder, begun.deaths)

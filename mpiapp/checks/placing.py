@@ -45,7 +45,8 @@ def ranks(world: World, sizes: Sequence[int]) -> str:
 def library(n_nodes: int) -> str:
     """Name the MPI library; several nodes need MPI_THREAD_MULTIPLE."""
     from mpi4py import MPI
-    name = MPI.Get_library_version().split('\n')[0].split(',')[0].strip()
+    first = MPI.Get_library_version().split('\n')[0].split(',')[0]
+    name = ' '.join(first.split())
     levels = {MPI.THREAD_SINGLE: 'SINGLE', MPI.THREAD_FUNNELED: 'FUNNELED',
               MPI.THREAD_SERIALIZED: 'SERIALIZED',
               MPI.THREAD_MULTIPLE: 'MULTIPLE'}

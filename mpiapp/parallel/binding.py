@@ -63,15 +63,17 @@ def _slurm_local_size(env: Mapping[str, str]) -> int:
 def seat_from(env: Mapping[str, str]) -> Seat:
     """Read rank and local rank from the variables of the launcher.
 
-    Known: Open MPI 4 and 5, hydra (MPICH, Intel MPI), Cray PALS, srun.
+    Known: Open MPI 4 and 5, Cray PALS, hydra (MPICH, Intel MPI), srun.
     SLURM_PROCID alone is not enough: a batch script has it without srun.
+    Hydra comes before srun, which starts its proxies, one a node: the
+    variables of that step are theirs and reach the ranks.
     """
     def number(name: str, default: int) -> int:
         return int(env.get(name, default))
 
     if 'OMPI_COMM_WORLD_RANK' in env:
+        # of Open MPI 4; 5 does not say
         bound = env.get('OMPI_MCA_orte_bound_at_launch') == '1'
-        bound = bound or 'PMIX_BOUND_AT_LAUNCH' in env
         return Seat('openmpi', number('OMPI_COMM_WORLD_RANK', 0),
                     number('OMPI_COMM_WORLD_SIZE', 1),
                     number('OMPI_COMM_WORLD_LOCAL_RANK', 0),
@@ -81,16 +83,18 @@ def seat_from(env: Mapping[str, str]) -> Seat:
                     number('PALS_SIZE', number('PMI_SIZE', 1)),
                     number('PALS_LOCAL_RANKID', 0),
                     number('PALS_LOCAL_SIZE', 1), True)
-    if 'SLURM_STEP_NUM_TASKS' in env and 'SLURM_PROCID' in env:
+    by_srun = 'SLURM_STEP_NUM_TASKS' in env and 'SLURM_PROCID' in env
+    if 'PMI_RANK' in env and ('MPI_LOCALRANKID' in env or not by_srun):
+        return Seat('hydra', number('PMI_RANK', 0), number('PMI_SIZE', 1),
+                    number('MPI_LOCALRANKID', 0),
+                    number('MPI_LOCALNRANKS', 1),
+                    'I_MPI_PIN_INFO' in env
+                    or 'HYDRA_USER_PROVIDED_BINDING' in env)
+    if by_srun:
         return Seat('srun', number('SLURM_PROCID', 0),
                     number('SLURM_STEP_NUM_TASKS', 1),
                     number('SLURM_LOCALID', 0), _slurm_local_size(env),
                     'mask_cpu' in env.get('SLURM_CPU_BIND', ''))
-    if 'PMI_RANK' in env:
-        return Seat('hydra', number('PMI_RANK', 0), number('PMI_SIZE', 1),
-                    number('MPI_LOCALRANKID', 0),
-                    number('MPI_LOCALNRANKS', 1),
-                    'I_MPI_PIN_INFO' in env)
     return Seat()
 
 

@@ -8,6 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+#: after a death, before survivors read what its witness left: that takes
+#: milliseconds on an idle machine
+MOURNING_SECONDS = 0.5
+
+
+def is_of_mpi(error: BaseException) -> bool:
+    """Tell whether MPI raised an error: of other ranks, of the network."""
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        return False
+    return isinstance(error, MPI.Exception)
+
 
 def is_loss(error: BaseException, comm: Any) -> bool:
     """Tell whether an error of MPI means that a rank of `comm` is gone.
@@ -15,12 +28,10 @@ def is_loss(error: BaseException, comm: Any) -> bool:
     The class is not enough: a non-blocking barrier of Open MPI 5.0 fails
     with MPI_ERR_OTHER when a rank dies in it.
     """
-    try:
-        from mpi4py import MPI
-    except ImportError:
+    if not is_of_mpi(error):
         return False
-    if not isinstance(error, MPI.Exception):
-        return False
+    from mpi4py import MPI
+    assert isinstance(error, MPI.Exception)
     if error.Get_error_class() in (
             MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING,
             MPI.ERR_REVOKED):

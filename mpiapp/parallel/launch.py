@@ -151,9 +151,11 @@ def _abort(comm: Any, code: int, text: str) -> NoReturn:
     os._exit(code)
 
 
-def _guard_threads(comm: Any) -> None:
+def _guard_threads(comm: Any, witness: Witness | NoWitness) -> None:
     """Let an exception in a helper thread end the job as well."""
     def hook(args: threading.ExceptHookArgs) -> None:
+        # it moves records and files: no record is to blame
+        witness.farewell()
         text = ''.join(traceback.format_exception(
             args.exc_type, args.exc_value, args.exc_traceback))
         _abort(comm, STOPPED, text)
@@ -193,7 +195,10 @@ def _run(
         witness.farewell()
         _abort(comm, STOPPED, f'error: {error}')
     except Exception as error:
-        witness.tell(error)
+        if elastic.is_of_mpi(error):
+            witness.farewell()
+        else:
+            witness.tell(error)
         _abort(comm, STOPPED, traceback.format_exc())
     except BaseException:
         witness.farewell()
@@ -232,7 +237,7 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     with StopWatch(resources.time_limit) as watch, \
             witnessed(placement.seat) as witness:
         comm = _start_mpi().COMM_WORLD.Dup()
-        _guard_threads(comm)
+        _guard_threads(comm, witness)
         if witness.report is not None:
             # after MPI_Init, which sets handlers of its own: they follow
             faulthandler.enable(witness.report)

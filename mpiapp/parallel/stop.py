@@ -11,8 +11,12 @@ from typing import Any
 from mpiapp.errors import InputError
 
 REASONS = {1: 'SIGTERM', 2: 'SIGUSR1', 3: 'time limit', 4: 'SIGINT',
-           5: 'end of the Slurm job'}
-_BY_SIGNAL = {signal.SIGTERM: 1, signal.SIGUSR1: 2, signal.SIGINT: 4}
+           5: 'end of the Slurm job', 6: 'SIGHUP', 7: 'SIGUSR2',
+           8: 'SIGXCPU'}
+#: what users and queues send: SIGHUP when a terminal goes, SIGUSR2 (LSF, Grid
+#: Engine) and SIGXCPU (a limit of CPU time) before they kill
+_BY_SIGNAL = {signal.SIGTERM: 1, signal.SIGUSR1: 2, signal.SIGINT: 4,
+              signal.SIGHUP: 6, signal.SIGUSR2: 7, signal.SIGXCPU: 8}
 
 #: how long before the end of a Slurm job the work stops, at most
 DRAIN_SECONDS = 60.0
@@ -60,8 +64,9 @@ def slurm_seconds(env: Mapping[str, str], now: float) -> float | None:
 class StopWatch:
     """Notice a reason to stop on this rank; a context manager.
 
-    Inside it SIGTERM, SIGUSR1 and SIGINT set `reason` instead of killing;
-    a second SIGINT interrupts.
+    Inside it SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP and SIGXCPU set
+    `reason` instead of killing; a second SIGINT interrupts.  Under `nohup`
+    SIGHUP stays ignored.
     """
 
     def __init__(self, time_limit: float | None = None) -> None:
@@ -77,6 +82,9 @@ class StopWatch:
 
     def __enter__(self) -> StopWatch:
         for number in _BY_SIGNAL:
+            if number == signal.SIGHUP \
+                    and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._old[number] = signal.signal(number, self._note)
         return self
 

@@ -22,7 +22,8 @@ class RankStream:
     `states(row)` is the state of suspended work, `note(row)` is called
     before a record is handed out.  `suspects` are records that were under
     way when a rank died: each is worked on with nothing beside it, so that
-    a second death is known to be its own.
+    a second death is known to be its own.  Rows in `last` are this rank's
+    when the queue has run dry.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class RankStream:
         states: Callable[[int], bytes],
         note: Callable[[int], None] = lambda row: None,
         suspects: Collection[int] = (), dog: Watchdog | None = None,
-        witness: Witness | NoWitness | None = None,
+        witness: Witness | NoWitness | None = None, last: Ints | None = None,
     ) -> None:
         self._queue = queue
         self._watch = watch
         self._first = first
+        self._last = first[:0] if last is None else last
         self._states = states
         self._note = note
         self._suspects = frozenset(suspects)
@@ -66,6 +68,10 @@ class RankStream:
         rows, self._first = self._first[:n], self._first[n:]
         if len(rows) < n and not (len(rows) or self.dry):
             rows = self._queue.pull(n, wait)
+            if not len(rows) and wait and len(self._last) \
+                    and not self._queue.stop_reason:
+                self._first, self._last = self._last, self._last[:0]
+                return self._next(n, wait)
             if not len(rows) and wait:
                 self.dry, self.dry_at = True, time.perf_counter()
         return [int(row) for row in rows]

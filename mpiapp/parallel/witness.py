@@ -6,7 +6,8 @@ tells whose record it was: a process that is killed says nothing.  So a shell
 farewell it leaves an empty file, whose time is that of the death, and a line
 on stderr.  A rank that was sent a signal first, as launchers do with those
 that survive, is not noted: Python's C handler writes the signal to the pipe,
-even while a native call holds the interpreter.
+even while a native call holds the interpreter.  Nor is one whose launcher
+has died: MPI ends such ranks without a signal.
 """
 from __future__ import annotations
 
@@ -19,19 +20,26 @@ from pathlib import Path
 from typing import IO
 
 #: Slurm signals every process of a step, this one too: it stays.
-#: Lines that begin with a colon name the file to leave, '' for none; what
-#: else comes are numbers of signals.  Crash reports come by descriptor.
+#: What follows a colon names the file to leave, '' for none; what else comes
+#: are numbers of signals, 10 (SIGUSR1, a line end) among them.  Crash reports
+#: come by descriptor.
 SCRIPT = '''
-trap '' HUP INT TERM USR1
+trap '' HUP INT QUIT TERM USR1 USR2 XCPU
 note= told=
 while IFS= read -r line; do
     case $line in
         :*) note=${line#:} ;;
-        ?*) told=1 ;;
+        *:*) told=1 note=${line#*:} ;;
+        *) told=1 ;;
     esac
 done
 [ -z "$line" ] || told=1
 [ -n "$note" ] || exit 0
+if [ -n "$2" ]; then
+    launcher=
+    { IFS= read -r launcher </proc/"$2"/stat; } 2>/dev/null
+    case $launcher in '' | *') Z '* | *') X '*) told=1 ;; esac
+fi
 [ -z "$told" ] || [ -s /dev/fd/"$1" ] || exit 0
 true >"$note"
 [ ! -s /dev/fd/"$1" ] || cat /dev/fd/"$1" >>"$note"
@@ -42,6 +50,12 @@ s/^/: /p
 printf '\\nmpiapp: %s died at work%s; ' "$0" "$why" >&2
 echo 'what is finished is safe, go on with --resume' >&2
 '''
+
+#: the shell ends within milliseconds of a farewell
+PATIENCE_SECONDS = 5.0
+#: of Open MPI 4 and 5, on the first node and on others
+LAUNCHERS = frozenset({'mpirun', 'mpiexec', 'orterun', 'orted', 'prterun',
+                       'prte', 'prted'})
 
 
 class Witness:
@@ -55,9 +69,9 @@ class Witness:
         self.report: IO[bytes] = tempfile.TemporaryFile()
         fd = self.report.fileno()
         self._shell = subprocess.Popen(
-            ['/bin/sh', '-c', SCRIPT, name, str(fd)], pass_fds=(fd,),
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            start_new_session=True, bufsize=0)
+            ['/bin/sh', '-c', SCRIPT, name, str(fd), launcher()],
+            pass_fds=(fd,), stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, start_new_session=True, bufsize=0)
         assert self._shell.stdin is not None
         self._pipe = self._shell.stdin
         os.set_blocking(self._pipe.fileno(), False)
@@ -85,12 +99,17 @@ class Witness:
         signal.set_wakeup_fd(self._old)
         self.farewell()
         self._pipe.close()
-        self._shell.wait()
+        try:
+            self._shell.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # a forked child of this process holds the pipe open
+            self._shell.kill()
+            self._shell.wait()
         self.report.close()
 
     def _say(self, text: str) -> None:
         try:
-            self._pipe.write(f'\n:{text}\n'.encode())
+            self._pipe.write(f':{text}\n'.encode())
         except OSError:
             # it was killed: deaths go unexplained, the work goes on
             pass
@@ -112,6 +131,20 @@ class NoWitness:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def launcher() -> str:
+    """Return the process of Open MPI that started this one, '' for none.
+
+    A wrapper in between (a script, a container) ends with its rank, and so
+    tells nothing.
+    """
+    parent = os.getppid()
+    try:
+        name = Path(f'/proc/{parent}/comm').read_text().strip()
+    except OSError:
+        return ''
+    return str(parent) if name in LAUNCHERS else ''
 
 
 def call_witness(name: str) -> Witness | NoWitness:

@@ -9,13 +9,14 @@ out (quarantine), with a row that says so.
     points  the rank died ...
          8  ... of silence (watchdog), and held this record alone
          4  ... by itself, and before any other rank of the run
-         1  ... together with others: nobody knows of which record
+         4  ... together with others, the only one at a record with blame
+         0  ... together with others: nobody knows of which record
 """
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from mpiapp.store.journal import read_payloads
 from mpiapp.store.survey import Survey
 
 LIMIT = 8
-ALONE, TOGETHER = 4, 1
-#: ranks that die within so many seconds may have been killed together
-TIE_SECONDS = 0.005
+ALONE, TOGETHER = 4, 0
+#: ranks that die within so many seconds may have been killed together: by
+#: hand, one after the other, or by MPICH's launcher, 0 to 8 ms after the
+#: first death, which a busy machine may note in another order
+TIE_SECONDS = 0.1
 DIED = re.compile(r'died-run(\d{3,})-rank(\d{4,})')
 #: the first words of what the watchdog writes
 SILENCE = 'Timeout'
@@ -79,21 +82,32 @@ def deaths(folder: Path) -> list[Death]:
     return sorted(found, key=lambda d: (d.run, d.time))
 
 
-def forget_deaths(folder: Path) -> None:
-    """Delete what witnesses left; the blame is in a journal by now."""
-    for path in folder.iterdir():
-        if DIED.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def forget_deaths(folder: Path, known: Sequence[Death]) -> None:
+    """Delete what witnesses left; the blame is in a journal by now.
+
+    What came since `known` was read stays for the next run.
+    """
+    for death in known:
+        name = death_name(death.run, death.rank)
+        (folder / name).unlink(missing_ok=True)
 
 
-def new_blames(found: Survey, left: Sequence[Death]) -> list[Blame]:
-    """Return the blame for deaths, from what their ranks were at."""
+def new_blames(
+    found: Survey, left: Sequence[Death], suspects: Collection[int] = (),
+) -> list[Blame]:
+    """Return the blame for deaths, from what their ranks were at.
+
+    `suspects` are rows with blame from earlier runs.
+    """
     blames = []
     for run in sorted({d.run for d in left}):
-        for death, points in _culprits([d for d in left if d.run == run]):
-            mine = (found.open['run'] == death.run) \
-                & (found.open['rank'] == death.rank)
-            rows = sorted({int(r) for r in found.open['row'][mine]})
+        culprits = _culprits([d for d in left if d.run == run])
+        known = [d for d, _ in culprits
+                 if not set(suspects).isdisjoint(_rows_of(found, d))]
+        if len(known) == 1 and not known[0].report:
+            culprits = [(known[0], ALONE)]
+        for death, points in culprits:
+            rows = _rows_of(found, death)
             hung = death.report.startswith(SILENCE)
             for row in rows:
                 blames.append(Blame(
@@ -101,6 +115,13 @@ def new_blames(found: Survey, left: Sequence[Death]) -> list[Blame]:
                     LIMIT if hung and len(rows) == 1 else points,
                     cause_of(death.report)))
     return blames
+
+
+def _rows_of(found: Survey, death: Death) -> list[int]:
+    """Return the records that a dead rank was at."""
+    mine = (found.open['run'] == death.run) \
+        & (found.open['rank'] == death.rank)
+    return sorted({int(r) for r in found.open['row'][mine]})
 
 
 def _culprits(left: Sequence[Death]) -> list[tuple[Death, int]]:

@@ -35,7 +35,8 @@ MPI_VARIABLES = ('OMPI_', 'PMIX_', 'PMI_', 'PRTE_', 'MPI_', 'HYDRA_')
 #: ... and those that hold the threads of its libraries
 THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 #: signals that a user sends to the job; the rank answers them
-ANSWERED_BY_RANK = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ANSWERED_BY_RANK = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1,
+                    signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 #: Linux: the signal a process gets when its parent has died
 PR_SET_PDEATHSIG = 1
 

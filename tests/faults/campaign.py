@@ -12,6 +12,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,10 +50,19 @@ def fault(kind: str) -> None:
     elif kind == 'crash':
         ctypes.string_at(0)
     elif kind == 'hang':
-        # holds the interpreter lock: no Python code runs here any more
-        ctypes.PyDLL(None).sleep(600)
+        # a lock taken twice, with the interpreter lock held: no Python code
+        # runs here any more, and no signal ends it, as it would a sleep
+        native, lock = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+        for _ in range(2):
+            native.pthread_mutex_lock(lock)
     elif kind == 'raise':
         raise RuntimeError('a defect')
+    elif kind == 'thread':
+        threading.Thread(target=fault, args=('raise',)).start()
+        time.sleep(600)
+    elif kind == 'mpi':
+        from mpi4py import MPI
+        raise MPI.Exception(MPI.ERR_OTHER)
 
 
 def worker_of(options: argparse.Namespace) -> engine.Worker:

@@ -158,3 +158,26 @@ def test_who_is_killed_after_a_signal_blames_no_record(
     output, _ = job.communicate(timeout=LIMIT_SECONDS)
     assert 'died at work' not in output
     assert not campaign.deaths()
+
+
+def test_who_ends_because_mpirun_was_killed_blames_no_record(
+    campaign: Campaign,
+) -> None:
+    job = campaign.start(2, '--seconds', 0.2, '--records', 1000)
+    wait_for_work(campaign, job)
+    job.kill()
+    # closed when the last rank and its witness have gone
+    output, _ = job.communicate(timeout=LIMIT_SECONDS)
+    assert 'died at work' not in output
+    assert not campaign.deaths()
+
+
+@pytest.mark.parametrize('kind', ['thread', 'mpi'])
+def test_an_error_of_the_machinery_is_not_the_fault_of_a_record(
+    campaign: Campaign, kind: str,
+) -> None:
+    ended = campaign(0, '--fault', f'{kind}:7')
+    assert ended.code == 1, ended.output
+    assert 'Traceback' in ended.output
+    assert 'died at work' not in ended.output
+    assert not campaign.deaths()

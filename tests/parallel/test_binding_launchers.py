@@ -1,8 +1,9 @@
-"""Places from recorded environments of launchers, GPUs of all spellings.
+"""Places from the environments of launchers, GPUs of all spellings.
 
-The variables are those that each launcher sets: as jobs of Open MPI 4.1.4
-and 5.0.11 and of srun 22.05 show them, MPICH, Intel MPI and Cray PALS by
-their documentation.
+RECORDED holds what a rank saw that Open MPI 4.1.4 and 5.0.11, MPICH 5.0.2
+and srun of Slurm 22.05.8 started, alone and inside a job of the Slurm of
+these tests: the variables that name a place, a size or a binding.  DOCUMENTED
+is put together from the documentation of Intel MPI, Cray PALS and Slurm.
 """
 from __future__ import annotations
 
@@ -17,50 +18,97 @@ from mpiapp.parallel.binding import (
 )
 
 RECORDED = {
-    'Open MPI 4': ({
-        'OMPI_COMM_WORLD_RANK': '5', 'OMPI_COMM_WORLD_SIZE': '8',
-        'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '4',
-        'OMPI_COMM_WORLD_NODE_RANK': '1', 'PMIX_RANK': '5',
-        'OMPI_MCA_orte_bound_at_launch': '1', 'SLURM_PROCID': '0',
-    }, Seat('openmpi', 5, 8, 1, 4, True)),
+    'Open MPI 4, bound': ({
+        'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2',
+        'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+        'OMPI_COMM_WORLD_NODE_RANK': '1', 'OMPI_UNIVERSE_SIZE': '2',
+        'OMPI_MCA_orte_bound_at_launch': '1', 'PMIX_RANK': '1',
+    }, Seat('openmpi', 1, 2, 1, 2, True)),
+    'Open MPI 4, --bind-to none': ({
+        'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2',
+        'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+        'OMPI_COMM_WORLD_NODE_RANK': '1', 'OMPI_UNIVERSE_SIZE': '2',
+        'OMPI_MCA_hwloc_base_binding_policy': 'none', 'PMIX_RANK': '1',
+    }, Seat('openmpi', 1, 2, 1, 2, False)),
+    'Open MPI 4 in a Slurm job, second node': ({
+        'OMPI_COMM_WORLD_RANK': '2', 'OMPI_COMM_WORLD_SIZE': '3',
+        'OMPI_COMM_WORLD_LOCAL_RANK': '0', 'OMPI_COMM_WORLD_LOCAL_SIZE': '1',
+        'OMPI_COMM_WORLD_NODE_RANK': '0', 'OMPI_UNIVERSE_SIZE': '3',
+        'OMPI_MCA_orte_bound_at_launch': '1', 'PMIX_RANK': '2',
+        'SLURM_CPU_BIND': 'quiet,mask_cpu:0x1', 'SLURM_LOCALID': '0',
+        'SLURM_NODEID': '0', 'SLURM_NTASKS': '1', 'SLURM_PROCID': '0',
+        'SLURM_STEP_NUM_TASKS': '1', 'SLURM_STEP_TASKS_PER_NODE': '1',
+    }, Seat('openmpi', 2, 3, 0, 1, True)),
+    # bound to a core each by default: it does not say so
     'Open MPI 5': ({
-        'OMPI_COMM_WORLD_RANK': '3', 'OMPI_COMM_WORLD_SIZE': '4',
-        'OMPI_COMM_WORLD_LOCAL_RANK': '3', 'OMPI_COMM_WORLD_LOCAL_SIZE': '4',
-        'PMIX_RANK': '3', 'PMIX_NAMESPACE': 'prterun-n1-1@1',
-    }, Seat('openmpi', 3, 4, 3, 4, False)),
+        'OMPI_COMM_WORLD_RANK': '1', 'OMPI_COMM_WORLD_SIZE': '2',
+        'OMPI_COMM_WORLD_LOCAL_RANK': '1', 'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+        'OMPI_COMM_WORLD_NODE_RANK': '1', 'OMPI_UNIVERSE_SIZE': '2',
+        'OMPI_WORLD_LOCAL_SIZE': '2', 'OMPI_WORLD_SIZE': '2',
+        'PMIX_RANK': '1', 'PRTE_LAUNCHED': '1',
+    }, Seat('openmpi', 1, 2, 1, 2, False)),
     'MPICH': ({
-        'PMI_RANK': '2', 'PMI_SIZE': '4', 'PMI_FD': '9',
-        'MPI_LOCALRANKID': '0', 'MPI_LOCALNRANKS': '2',
-        'HYDRA_CONTROL_FD': '8',
-    }, Seat('hydra', 2, 4, 0, 2, False)),
+        'HYDI_CONTROL_FD': '7', 'MPI_LOCALNRANKS': '2',
+        'MPI_LOCALRANKID': '1', 'PMI_FD': '11', 'PMI_RANK': '1',
+        'PMI_SIZE': '2',
+    }, Seat('hydra', 1, 2, 1, 2, False)),
+    'MPICH, -bind-to core': ({
+        'HYDI_CONTROL_FD': '7', 'HYDRA_USER_PROVIDED_BINDING': '1',
+        'MPI_LOCALNRANKS': '2', 'MPI_LOCALRANKID': '1', 'PMI_FD': '13',
+        'PMI_RANK': '1', 'PMI_SIZE': '2',
+    }, Seat('hydra', 1, 2, 1, 2, True)),
+    # srun has started the proxies: two tasks on two nodes
+    'MPICH in a Slurm job': ({
+        'MPI_LOCALNRANKS': '2', 'MPI_LOCALRANKID': '1', 'PMIX_RANK': '0',
+        'PMI_FD': '6', 'PMI_RANK': '1', 'PMI_SIZE': '3',
+        'SLURM_CPU_BIND': 'quiet,mask_cpu:0x3', 'SLURM_LOCALID': '0',
+        'SLURM_NODEID': '0', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '0',
+        'SLURM_STEP_NUM_TASKS': '2', 'SLURM_STEP_TASKS_PER_NODE': '1(x2)',
+    }, Seat('hydra', 1, 3, 1, 2, False)),
+    'srun with PMIx, second node': ({
+        'PMIX_RANK': '2', 'SLURM_CPU_BIND': 'quiet,mask_cpu:0x1',
+        'SLURM_LOCALID': '0', 'SLURM_NODEID': '1', 'SLURM_NTASKS': '3',
+        'SLURM_PROCID': '2', 'SLURM_STEP_NUM_TASKS': '3',
+        'SLURM_STEP_TASKS_PER_NODE': '2,1', 'SLURM_TASKS_PER_NODE': '2,1',
+    }, Seat('srun', 2, 3, 0, 1, True)),
+    'srun with PMI-2': ({
+        'PMI_FD': '13', 'PMI_JOBID': '2.0', 'PMI_RANK': '1', 'PMI_SIZE': '2',
+        'SLURM_CPU_BIND': 'quiet,mask_cpu:0x1,0x2', 'SLURM_LOCALID': '1',
+        'SLURM_NODEID': '0', 'SLURM_NTASKS': '2', 'SLURM_PROCID': '1',
+        'SLURM_STEP_NUM_TASKS': '2', 'SLURM_STEP_TASKS_PER_NODE': '2',
+        'SLURM_TASKS_PER_NODE': '2',
+    }, Seat('srun', 1, 2, 1, 2, True)),
+    'a batch script without srun': ({
+        'SLURM_LOCALID': '0', 'SLURM_NODEID': '0', 'SLURM_NTASKS': '3',
+        'SLURM_PROCID': '0', 'SLURM_TASKS_PER_NODE': '2,1',
+    }, Seat()),
+}
+DOCUMENTED = {
     'Intel MPI': ({
         'PMI_RANK': '7', 'PMI_SIZE': '8', 'MPI_LOCALRANKID': '3',
         'MPI_LOCALNRANKS': '4', 'I_MPI_PIN_INFO': '0x8', 'I_MPI_PIN': '1',
     }, Seat('hydra', 7, 8, 3, 4, True)),
-    'srun': ({
-        'SLURM_PROCID': '4', 'SLURM_LOCALID': '0', 'SLURM_NODEID': '2',
-        'SLURM_STEP_NUM_TASKS': '5', 'SLURM_NTASKS': '8',
-        'SLURM_STEP_TASKS_PER_NODE': '2(x2),1',
-        'SLURM_CPU_BIND': 'quiet,mask_cpu:0x1,0x2', 'PMIX_RANK': '4',
-    }, Seat('srun', 4, 5, 0, 1, True)),
-    'srun with PMI-2': ({
-        'SLURM_PROCID': '1', 'SLURM_LOCALID': '1', 'SLURM_NODEID': '0',
-        'SLURM_STEP_NUM_TASKS': '2', 'SLURM_STEP_TASKS_PER_NODE': '2',
-        'PMI_RANK': '1', 'PMI_SIZE': '2',
-    }, Seat('srun', 1, 2, 1, 2, False)),
+    'Intel MPI in a Slurm job': ({
+        'PMI_RANK': '7', 'PMI_SIZE': '8', 'MPI_LOCALRANKID': '3',
+        'MPI_LOCALNRANKS': '4', 'I_MPI_PIN_INFO': '0x8',
+        'SLURM_PROCID': '1', 'SLURM_STEP_NUM_TASKS': '2',
+    }, Seat('hydra', 7, 8, 3, 4, True)),
     'PALS': ({
         'PALS_RANKID': '9', 'PALS_LOCAL_RANKID': '1', 'PALS_LOCAL_SIZE': '8',
         'PMI_SIZE': '16',
     }, Seat('pals', 9, 16, 1, 8, True)),
-    'a batch script without srun': ({
-        'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_JOB_ID': '7',
-    }, Seat()),
+    'srun, repeated counts of tasks': ({
+        'SLURM_PROCID': '4', 'SLURM_LOCALID': '0', 'SLURM_NODEID': '2',
+        'SLURM_STEP_NUM_TASKS': '5', 'SLURM_NTASKS': '8',
+        'SLURM_STEP_TASKS_PER_NODE': '2(x2),1',
+    }, Seat('srun', 4, 5, 0, 1, False)),
 }
+KNOWN = {**RECORDED, **DOCUMENTED}
 
 
-@pytest.mark.parametrize('name', RECORDED)
+@pytest.mark.parametrize('name', KNOWN)
 def test_the_place_is_read_from_what_the_launcher_sets(name: str) -> None:
-    environment, seat = RECORDED[name]
+    environment, seat = KNOWN[name]
     assert seat_from(environment) == seat
 
 

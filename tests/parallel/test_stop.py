@@ -32,19 +32,35 @@ def test_a_margin_is_kept_before_the_end_of_a_slurm_job() -> None:
 
 
 @pytest.mark.parametrize('number, reason', [
-    (signal.SIGTERM, 1), (signal.SIGUSR1, 2), (signal.SIGINT, 4)])
+    (signal.SIGTERM, 1), (signal.SIGUSR1, 2), (signal.SIGINT, 4),
+    (signal.SIGHUP, 6), (signal.SIGUSR2, 7), (signal.SIGXCPU, 8)])
 def test_a_signal_is_noted_and_does_not_kill(
     number: signal.Signals, reason: int,
 ) -> None:
-    with StopWatch() as watch:
-        assert watch.check() == 0
-        os.kill(os.getpid(), number)
-        assert watch.check() == reason
+    old = signal.signal(number, signal.SIG_DFL)
+    try:
+        with StopWatch() as watch:
+            assert watch.check() == 0
+            os.kill(os.getpid(), number)
+            assert watch.check() == reason
+    finally:
+        signal.signal(number, old)
 
 
 def test_the_time_limit_is_a_reason() -> None:
     with StopWatch(time_limit=1e-9) as watch:
         assert watch.check() == 3
+
+
+def test_under_nohup_a_lost_terminal_is_no_reason() -> None:
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopWatch() as watch:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert watch.check() == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 def test_a_second_interrupt_interrupts() -> None:

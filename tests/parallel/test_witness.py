@@ -16,7 +16,8 @@ SCRIPT = '''
 import os, signal, sys
 from pathlib import Path
 from mpiapp.parallel.witness import Witness
-signal.signal(signal.SIGTERM, lambda number, frame: None)
+from mpiapp.parallel.stop import StopWatch
+StopWatch().__enter__()
 witness = Witness('rank 3 of 5')
 print(witness._shell.pid, flush=True)
 witness.watch(Path(sys.argv[1]))
@@ -66,11 +67,25 @@ def test_an_error_goes_into_the_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize('act', [
     'witness.farewell()',
     'witness.close()',
-    'os.kill(os.getpid(), signal.SIGTERM)',
+    *(f'os.kill(os.getpid(), signal.{name})' for name in (
+        'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU')),
+    'os.kill(os.getpid(), signal.SIGUSR1); '
+    'witness.watch(Path(sys.argv[1] + "2"))',
 ])
 def test_after_a_farewell_or_a_signal_a_death_is_nobodys_fault(
     act: str, tmp_path: Path,
 ) -> None:
+    assert lived(act, tmp_path / 'died') == ('', False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_child_that_holds_the_pipe_does_not_hold_the_end_up(
+    tmp_path: Path,
+) -> None:
+    act = ('from mpiapp.parallel import witness as w; '
+           'w.PATIENCE_SECONDS = 0.1; import time; child = os.fork(); '
+           'child or time.sleep(60); witness.close(); '
+           'os.kill(child, signal.SIGKILL)')
     assert lived(act, tmp_path / 'died') == ('', False)
 
 

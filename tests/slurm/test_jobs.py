@@ -44,15 +44,20 @@ class Queue:
     folder: Path
     pmi: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a user's shell."""
+        return {**self.cluster.environment,
+                'MPIAPP_ENV': str(self.folder / 'activate'),
+                'MPIAPP_SRUN': f'--mpi={self.pmi}'}
+
     def submit(self, script: str, slurm: tuple[str, ...],
                options: list[str], **extra: str) -> int:
         """Submit a script of jobs/; returns the number of the job."""
         done = subprocess.run(
             ['sbatch', '--parsable', *SMALL, *slurm, f'jobs/{script}',
              *options], cwd=self.folder, text=True, capture_output=True,
-            env={**self.cluster.environment,
-                 'MPIAPP_ENV': str(self.folder / 'activate'),
-                 'MPIAPP_SRUN': f'--mpi={self.pmi}', **extra})
+            env={**self.environment, **extra})
         assert done.returncode == 0, done.stderr
         return int(done.stdout.split(';')[0])
 
@@ -226,6 +231,36 @@ def test_the_end_of_the_time_without_a_warning_drains_too(
     queue.wait(until=lambda: 'ended with exit code' in queue.output())
     assert 'ended with exit code 4' in queue.output()
     queue.wait()
+
+
+@pytest.mark.slow
+def test_an_interactive_session_ends_by_ctrl_c_and_goes_on_in_the_next(
+    queue: Queue, few: list[Path], expected: str,
+) -> None:
+    line = ['bash', 'jobs/interactive.sh', '--ntasks=2', '--mem-per-cpu=10',
+            '--', *words(few)]
+
+    def start() -> subprocess.Popen[str]:
+        # a terminal's process group, where Ctrl-C is not ignored
+        return subprocess.Popen(
+            line, cwd=queue.folder, env=queue.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL) and None)
+    first = start()
+    queue.wait(until=queue.begun)
+    os.killpg(first.pid, signal.SIGINT)
+    output, _ = first.communicate(timeout=LIMIT_SECONDS)
+    assert first.returncode == 4, output
+    assert 'stopping (SIGTERM)' in output
+    queue.wait()
+    second = start()
+    output, _ = second.communicate(timeout=LIMIT_SECONDS)
+    assert second.returncode == 0, output
+    assert 'resuming' in output
+    assert content_digest(
+        queue.folder / 'runs/interactive.h5') == expected
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda p: p.name)

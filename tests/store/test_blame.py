@@ -62,11 +62,24 @@ def test_the_first_death_counts_and_those_that_follow_do_not(
         (3, blame.ALONE)]
 
 
-def test_ranks_that_die_together_are_hardly_blamed(found: Survey) -> None:
-    left = [Death(1, 1, 10.0, ''), Death(1, 0, 10.001, '')]
+def test_ranks_that_die_together_make_suspects_and_no_more(
+    found: Survey,
+) -> None:
+    left = [Death(1, 1, 10.0, ''), Death(1, 0, 10.05, '')]
     blames = blame.new_blames(found, left)
-    assert {b.row: b.points for b in blames} == dict.fromkeys(
-        (1, 2, 3), blame.TOGETHER)
+    assert {b.row: b.points for b in blames} == dict.fromkeys((1, 2, 3), 0)
+    assert set(blame.points_of(blames * 99)) == {1, 2, 3}
+    assert max(blame.points_of(blames * 99).values()) < blame.LIMIT
+
+
+def test_the_only_suspect_among_those_that_die_together_did_it(
+    found: Survey,
+) -> None:
+    left = [Death(1, 0, 10.0, ''), Death(1, 1, 10.05, '')]
+    blames = blame.new_blames(found, left, {3, 5})
+    assert [(b.row, b.points) for b in blames] == [(3, blame.ALONE)]
+    both = blame.new_blames(found, left, {1, 3})
+    assert {b.points for b in both} == {blame.TOGETHER}
 
 
 def test_a_crash_report_is_a_proof_whenever_it_came(found: Survey) -> None:
@@ -108,9 +121,12 @@ def test_what_witnesses_left_is_read_in_order_and_deleted(
         path.write_text('')
         os.utime(path, (when, when))
     (tmp_path / 'died-of-boredom').touch()
-    assert [d.rank for d in blame.deaths(tmp_path)] == [1, 0]
-    blame.forget_deaths(tmp_path)
-    assert blame.deaths(tmp_path) == []
+    known = blame.deaths(tmp_path)
+    assert [d.rank for d in known] == [1, 0]
+    late = tmp_path / blame.death_name(2, 7)
+    late.write_text('')
+    blame.forget_deaths(tmp_path, known)
+    assert [d.rank for d in blame.deaths(tmp_path)] == [7]
 
 
 def test_a_row_left_out_keeps_what_is_known(found: Survey) -> None:
