@@ -39,7 +39,8 @@ def reference() -> str:
 def parsers(name: str) -> Iterator[argparse.ArgumentParser]:
     """Yield the parsers of a program and of its commands."""
     module = import_module(f'mpiapp.{name}')
-    commands = list(getattr(module, 'COMMANDS', ()))
+    commands = list(getattr(module, 'COMMANDS', None)
+                    or getattr(module, 'ACTIONS', ()))
     for words in [[c, '--help'] for c in commands] or [['--help']]:
         parser = parser_of(module, words)
         if parser is not None:

@@ -103,7 +103,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     class Usage:
         free = 1000
     monkeypatch.setattr('shutil.disk_usage', lambda path: Usage())
-    with pytest.raises(StoreError, match='the ensembles need'):
+    with pytest.raises(StoreError, match='the tables need'):
         add_tables(campaign.path, {}, [SMALL])
 
 

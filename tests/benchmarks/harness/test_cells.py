@@ -55,8 +55,9 @@ def test_the_bundled_matrices_name_what_there_is(name):
 
 def test_the_full_matrix_has_every_way_and_sizes_from_3_to_154():
     matrix = read_matrix(data_file(inference.MATRICES['']))
+    # the first wants a GPU, mace-torch 0.3.16 raises under autocast
     assert {c.way for c in matrix.cells} == set(NAMES) - {
-        'compile-reduce-overhead'}
+        'compile-reduce-overhead', 'autocast-bf16', 'autocast-fp16'}
     sizes = [len(molecule(n).numbers) for n in ('water', 'library-dimer')]
     assert sizes == [3, 154]
 
