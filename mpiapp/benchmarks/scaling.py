@@ -111,8 +111,11 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[int, Task]]:
     cores = len(os.sched_getaffinity(0))
     ranks = options.ranks or [
         2 ** i for i in range(cores.bit_length()) if 2 ** i <= cores]
-    repeats = options.repeats or (4 if options.quick else 8)
-    windows = options.windows or (5 if options.quick else 9)
+    quick = options.quick
+    repeats = (4 if quick else 8) if options.repeats is None \
+        else options.repeats
+    windows = (5 if quick else 9) if options.windows is None \
+        else options.windows
     for name, values in (('ranks', ranks), ('threads', options.threads),
                          ('ranks-per-gpu', options.ranks_per_gpu),
                          ('repeats', [repeats]), ('windows', [windows])):

