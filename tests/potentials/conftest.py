@@ -1,8 +1,6 @@
 """Molecules, potentials and small random models for the tests."""
-import os
 import tempfile
 from functools import lru_cache
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -49,7 +47,9 @@ def potential(
     """Return a potential, built once a session."""
     options = PotentialOptions(calculator, dtype=dtype,
                                model_path=model_path, backend=backend)
-    with mock.patch.dict(os.environ, XDG_CACHE_HOME=cache_folder().name):
+    # not mock.patch.dict, which takes back all that build sets for native
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', cache_folder().name)
         return build(options)
 
 
