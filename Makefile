@@ -54,7 +54,7 @@ test-slow: env
 test-mpi: env
 	@$(ENTER) && for n in $(MPI_SIZES); do \
 	    echo "MPI tests on $$n ranks"; \
-	    timeout -k 30 300 mpirun -n $$n python -m mpi4py -m pytest \
+	    timeout -k 30 600 mpirun -n $$n python -m mpi4py -m pytest \
 	        tests/mpi --with-mpi -m 'not slow' -x --color=no --no-header \
 	        </dev/null; \
 	done

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 #: a job that takes longer hangs
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 240
 
 needs_mpirun = pytest.mark.skipif(
     not shutil.which('mpirun'), reason='there is no mpirun')

@@ -126,7 +126,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize('page', sorted({c.page for c in RUN
                                          if is_quick(c)}))
 def test_quick_commands_run(page: str, stand_ins: Path) -> None:

@@ -145,7 +145,7 @@ def test_the_end_tells_means_cycles_and_speed(reference: Path) -> None:
 
 
 @needs_mpirun
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize('n, more', [
     (4, []), pytest.param(2, [], marks=pytest.mark.slow),
     pytest.param(2, ['--writer', 'gather'], marks=pytest.mark.slow)])
@@ -158,7 +158,7 @@ def test_any_number_of_ranks_and_writer_gives_the_same_bytes(
 
 
 @needs_mpirun
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_killed_and_resumed_is_the_same(
     pairs: Path, reference: Path, tmp_path: Path,
 ) -> None:
@@ -178,7 +178,7 @@ def test_killed_and_resumed_is_the_same(
 
 @needs_mpirun
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_stopped_by_a_signal_is_exit_4_and_resumable(
     pairs: Path, reference: Path, tmp_path: Path,
 ) -> None:
@@ -207,7 +207,7 @@ def test_a_time_limit_is_exit_4_and_resumable(
 
 
 @needs_mpirun
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_broken_pairs_are_rows_and_exit_3(
     pairs: Path, tmp_path: Path,
 ) -> None:
@@ -267,7 +267,7 @@ def test_without_an_action_frames_are_evaluated(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_cached_scf_is_used_for_the_same_settings_alone(
     pairs: Path, reference: Path, tmp_path: Path,
 ) -> None:

@@ -12,7 +12,7 @@ from mpiapp.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 from tests.jobs import run
 
 #: four runs and four evaluations of 117 atoms on a busy machine
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 #: eV; two self-consistent fields of the same accuracy
 SCF = 1e-5

@@ -117,7 +117,7 @@ def test_the_original_start_is_compared_with_its_own_reference(
 
 
 @needs_mpirun
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize('n', [2, 4])
 def test_rows_do_not_depend_on_the_number_of_ranks(
     reference: Path, tmp_path: Path, n: int,
@@ -144,7 +144,7 @@ def journals(out: Path) -> int:
 
 
 @needs_mpirun
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize('victims', ['one', 'all'])
 def test_a_killed_run_is_resumed_to_the_same_table(
     reference: Path, tmp_path: Path, victims: str,
@@ -163,7 +163,7 @@ def test_a_killed_run_is_resumed_to_the_same_table(
     assert not differences(tmp_path / 'x.h5', reference / 'x.h5')
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_time_limit_stops_and_items_go_on_where_they_were(
     reference: Path, tmp_path: Path,
 ) -> None:

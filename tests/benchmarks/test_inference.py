@@ -86,7 +86,7 @@ def test_ci_counts_are_the_same_on_two_ranks(tmp_path):
     assert flops['poly'] < flops['reference'] / 5
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_run_is_interrupted_and_resumed(tmp_path):
     words = ('inference', '--ci', '--output-dir', tmp_path, '--json',
              tmp_path / 'r.json')

@@ -51,7 +51,7 @@ def test_efficiency_of_strong_and_weak_scaling():
 
 
 @needs_mpirun
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_schedules_give_the_same_energies_and_one_file(tmp_path, capsys):
     code = bench.main([
         'scaling', '--ranks', '2', '--repeats', '1', '--windows', '5',

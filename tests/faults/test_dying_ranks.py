@@ -22,7 +22,7 @@ from tests.jobs import Ended, environment, needs_mpirun
 pytestmark = needs_mpirun
 
 N_RECORDS = 30
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 200
 
 
 @dataclass(frozen=True)

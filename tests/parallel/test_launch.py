@@ -10,7 +10,7 @@ import pytest
 from tests.jobs import environment, needs_mpirun
 
 #: a job that takes longer hangs
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 120
 
 SCRIPT = """
 import os, sys

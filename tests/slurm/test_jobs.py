@@ -20,7 +20,7 @@ from tests.jobs import bytes_of_results, ranks_of, run
 from tests.slurm.cluster import Cluster
 
 #: under load starting takes most of the time
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / 'jobs').glob('*.sbatch'))

@@ -16,7 +16,7 @@ from tests.slurm.cluster import Cluster
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 240
 
 
 @pytest.fixture(scope='module')

@@ -23,7 +23,7 @@ from tests.slurm.cluster import Cluster
 pytestmark = pytest.mark.slurm
 
 #: a step that takes longer hangs; seen: 3-8
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 #: Slurm looks at its jobs every 30 s, and so warns up to 30 s too early:
 #: with a limit of 60 s, 10 to 40 s after the start
 WARNING = '--signal=USR1@20'
