@@ -23,8 +23,9 @@ from mpiapp.records import (
 pytestmark = pytest.mark.mpi
 
 #: engine work (queue, journal, counts) as a share of the wall time at the
-#: record length of the test; 0.0003 where memory stays warm, 0.02 on a virtual
-#: machine whose host tracks idle pages and makes each first touch slow
+#: record length of the test: 26 us an entry where memory stays warm, up to
+#: 2 % on a virtual machine whose host makes each first touch of idle memory
+#: slow
 OVERHEAD_SHARE = 0.06
 RECORD_SECONDS = 1.0
 
