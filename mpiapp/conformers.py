@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.config import Shared, not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, FAILED, World
-from mpiapp.program import check_shared
+from mpiapp.program import check_molecules, check_shared
 from mpiapp.program import main as run_program
 from mpiapp.program import output_folder, result_options, run_options
 
@@ -108,11 +108,7 @@ def settle(options: Options) -> Options:
     Raises:
         InputError: options that contradict each other.
     """
-    given = [name for name in ('smiles_csv', 'smi', 'smiles')
-             if getattr(options, name)]
-    if len(given) != 1:
-        raise InputError('give the molecules by one of --smiles-csv, --smi '
-                         'and --smiles')
+    check_molecules(options)
     if options.per_molecule and options.total:
         raise InputError('--per-molecule and --total exclude each other')
     if not (options.per_molecule or options.total):

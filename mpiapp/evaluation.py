@@ -9,7 +9,7 @@ from mpiapp.config import Shared, not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.hamiltonians.perturb import ERRORS
 from mpiapp.parallel.launch import World
-from mpiapp.program import check_shared
+from mpiapp.program import beside, check_shared
 
 if TYPE_CHECKING:
     from mpiapp.potentials.kohn_sham import FieldSettings
@@ -208,10 +208,7 @@ def settle_run(options: RunOptions) -> RunOptions:
     """
     if options.output:
         path = named_h5(options.output)
-        if options.output_dir:
-            raise InputError('give --output or --output-dir, not both')
-        options = replace(options, output_dir=str(path.parent),
-                          output_prefix=path.stem)
+        options = beside(options, path)
     if 'none' in options.restart_scf and len(options.restart_scf) > 1:
         raise InputError('--restart-scf none excludes the others')
     check_grid(options)

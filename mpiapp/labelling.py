@@ -11,7 +11,8 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import (
-    check_shared, output_folder, result_options, result_path, run_options
+    check_molecules, check_shared, output_folder, result_options, result_path,
+    run_options
 )
 
 if TYPE_CHECKING:
@@ -123,11 +124,7 @@ def settle(options: Options) -> Options:
     Raises:
         InputError: options that contradict each other.
     """
-    given = [n for n in ('smiles_csv', 'smi', 'smiles')
-             if getattr(options, n)]
-    if len(given) != 1:
-        raise InputError('give the molecules by one of --smiles-csv, --smi '
-                         'and --smiles')
+    check_molecules(options)
     if options.output:
         path = Path(options.output)
         if path.suffix != '.h5' or path.name == '.h5':

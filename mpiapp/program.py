@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +64,31 @@ def check_shared(options: Shared) -> None:
             or options.output_prefix.endswith('/'):
         raise InputError(f'--output-prefix {options.output_prefix!r}: its '
                          'last part must be a name')
+
+
+def beside(options: T, path: Path) -> T:
+    """Return the options with all results beside the file of --output.
+
+    Raises:
+        InputError: --output-dir is given too.
+    """
+    if options.output_dir:
+        raise InputError('give --output or --output-dir, not both')
+    return replace(options, output_dir=str(path.parent),
+                   output_prefix=path.stem)
+
+
+def check_molecules(options: Shared) -> None:
+    """Check that the molecules come from one place.
+
+    Raises:
+        InputError: none or several of the options that name them.
+    """
+    given = [name for name in ('smiles_csv', 'smi', 'smiles')
+             if getattr(options, name)]
+    if len(given) != 1:
+        raise InputError('give the molecules by one of --smiles-csv, --smi '
+                         'and --smiles')
 
 
 def check_ensembles(options: Ensembles) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mpiapp.config import Computing, not_negative, option, positive
 from mpiapp.errors import InputError
-from mpiapp.program import check_method, check_shared, output_folder
+from mpiapp.program import beside, check_method, check_shared, output_folder
 
 if TYPE_CHECKING:
     from mpiapp.potentials.base import PotentialOptions
@@ -88,10 +88,7 @@ def settle_search(options: T) -> T:
         if path.suffix not in ('.h5', '.hdf5') or path.is_dir():
             raise InputError(f'--output {path}: the name of an HDF5 file '
                              'ends with .h5')
-        if options.output_dir:
-            raise InputError('give --output or --output-dir, not both')
-        options = replace(options, output_dir=str(path.parent),
-                          output_prefix=path.stem)
+        options = beside(options, path)
     check_shared(options)
     model = options.model or options.model_path
     options = replace(

@@ -17,7 +17,7 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
 from mpiapp.parallel.launch import DONE, FAILED, World
-from mpiapp.program import check_shared
+from mpiapp.program import beside, check_shared
 from mpiapp.program import main as run_program
 from mpiapp.program import (
     output_folder, result_options, result_path, run_options
@@ -133,10 +133,7 @@ def settle(options: Options) -> Options:
         if path.suffix != '.csv' or path.is_dir():
             raise InputError(f'--output {path}: the name of a CSV file ends '
                              'with .csv')
-        if options.output_dir:
-            raise InputError('give --output or --output-dir, not both')
-        options = replace(options, output_dir=str(path.parent),
-                          output_prefix=path.stem)
+        options = beside(options, path)
     check_shared(options)
     if options.methods and options.all_methods:
         raise InputError('give --methods or --all-methods, not both')
