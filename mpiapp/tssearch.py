@@ -215,7 +215,7 @@ def make_plan(
         SADDLE, result_path(options), n_atoms, CostModel(), wanted, fixed,
         list(loaded.inputs), meta, run_options(options),
         resume=options.resume, overwrite=options.overwrite,
-        retry_failed=options.retry_failed, save_every=1,
+        retry_failed=options.retry_failed, save_every=options.save_every,
         writer=options.writer, seconds=seconds)
 
 

@@ -40,18 +40,10 @@ HEARTBEAT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Item:
-    """One sample of one attempt on a trial; `numbers` are the trial's."""
+    """One sample of one attempt on a trial.
 
-    study: int
-    trial: int
-    sample: int
-    attempt: int
-    numbers: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The numbers that came back for an item."""
+    `numbers` are the trial's on the way out, its results on the way back.
+    """
 
     study: int
     trial: int
@@ -62,7 +54,7 @@ class Returned:
 
 @dataclass(frozen=True)
 class _Request:
-    results: Sequence[Returned]
+    results: Sequence[Item]
     idle: int
     room: int
     stop_reason: int
@@ -219,15 +211,15 @@ class Board:
             same = (heads == (1, study, trial, attempt)).all(axis=1)
             self._slots[same, 0] = 0
 
-    def results(self) -> list[Returned]:
+    def results(self) -> list[Item]:
         """Return what came back since the last call."""
         with self._share.lock():
             head, tail = int(self._head[R_HEAD]), int(self._head[R_TAIL])
             at = np.arange(head, tail) % N_RESULTS
             rows = self._results[at]
             self._head[R_HEAD] = tail
-        return [Returned(int(row[0]), int(row[1]), int(row[2]), int(row[3]),
-                         _floats(row[RESULT_HEAD:])) for row in rows]
+        return [Item(int(row[0]), int(row[1]), int(row[2]), int(row[3]),
+                     _floats(row[RESULT_HEAD:])) for row in rows]
 
     @property
     def waiting(self) -> int:
@@ -283,7 +275,7 @@ class Board:
         wanted = (1, item.study, item.trial, item.attempt)
         return bool((heads == wanted).all(axis=1).any())
 
-    def give(self, item: Item | Returned, numbers: Sequence[float]) -> None:
+    def give(self, item: Item, numbers: Sequence[float]) -> None:
         """Hand a result in; waits while the board is full of them."""
         entry = np.empty(self._results.shape[1], np.int64)
         entry[:RESULT_HEAD] = (item.study, item.trial, item.sample,
@@ -376,7 +368,7 @@ class Board:
             if grant.stop_reason:
                 self._head[STOP] = grant.stop_reason
 
-    def finish(self) -> list[Returned]:
+    def finish(self) -> list[Item]:
         """Collective: end the threads; rank 0 gets the last results."""
         # all ranks of this node have handed in before its thread says bye
         idle_barrier(self._node)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mpiapp.parallel.board import Board, Item, Returned
+from mpiapp.parallel.board import Board, Item
 from mpiapp.parallel.stop import REASONS, StopWatch
 from mpiapp.tuning.director import Cancel, Director, Post, Result
 from mpiapp.tuning.outcome import N_VALUES, Outcome, Unfinished, pack, unpack
@@ -102,12 +102,12 @@ class Manager:
         self.board.post(study, trial.ordinal, trial.attempt,
                         self.space.encode(trial.params), action.samples)
 
-    def result(self, r: Returned) -> Result:
+    def result(self, r: Item) -> Result:
         """Return what came back in the director's form."""
         return Result(r.study, r.trial, r.sample, r.attempt,
                       unpack(r.numbers, self.reasons))
 
-    def end(self, last: Sequence[Returned]) -> None:
+    def end(self, last: Sequence[Item]) -> None:
         """Take what came in last; raise what went wrong."""
         if self.fault is not None:
             raise self.fault

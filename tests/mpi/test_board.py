@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpiapp.parallel.board import Board, Item, Returned
+from mpiapp.parallel.board import Board, Item
 from mpiapp.parallel.workqueue import idle_barrier
 
 pytestmark = pytest.mark.mpi
@@ -38,7 +38,7 @@ def test_each_item_is_taken_once_and_comes_back_exactly(
     comm: Any, node_comm: Any, n: int,
 ) -> None:
     board = Board(comm, 2, 2, 64, node_comm)
-    back: list[Returned] = []
+    back: list[Item] = []
     if comm.rank == 0:
         board.post(STUDY, 5, 1, [0.1, 1e-300], range(n))
         while len(back) < n:
