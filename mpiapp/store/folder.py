@@ -183,7 +183,8 @@ def check_campaign(
         return True
     if not resume:
         raise InputError(f'{" and ".join(there)} exist(s) already: use '
-                         '--resume to continue or --overwrite to replace')
+                         '--resume to continue, --overwrite to replace, or '
+                         'another name for the output')
     if not started:
         raise InputError(
             f'cannot resume {result}: its journals ({folder}) are gone; use '
