@@ -44,7 +44,7 @@ ACTIONS = tuple(ABOUT)
 #: another name of an option
 ALIASES = {'--limit': '--size-limit'}
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 #: seconds of a frame with forces on one core: SECONDS * nao**POWER
 SECONDS, POWER = 3.6e-4, 2.5
 #: part of it that is left without forces

@@ -7,14 +7,14 @@ from given densities.  Bohr, Hartree and Hartree/bohr throughout.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mpiapp.potentials.gaussians import basis_of
 from mpiapp.records import Floats, InputError, Rejection
 
 #: Hartree; a coarser end of the SCF whose cycles are counted as well
@@ -82,21 +82,6 @@ class Solution:
         return self.cycles
 
 
-def molecule_of(
-    numbers: Sequence[int] | NDArray[Any], positions: Any, basis: str,
-    charge: int = 0, unpaired: int = 0, unit: str = 'Angstrom',
-    memory: int | None = None,
-) -> Any:
-    """Return a PySCF molecule; positions [n, 3] in `unit`."""
-    from pyscf import gto
-    extra = {} if memory is None else {'max_memory': memory}
-    return gto.M(
-        atom=list(zip(np.asarray(numbers).tolist(),
-                      np.asarray(positions).tolist(), strict=True)),
-        basis=basis, charge=charge, spin=unpaired, unit=unit, verbose=0,
-        **extra)
-
-
 def gpu_fault() -> str:
     """Return why GPU4PySCF cannot run here; empty where it can."""
     try:
@@ -136,65 +121,6 @@ def same_functional(one: str, other: str) -> bool:
         return bool(libxc.parse_xc(one) == libxc.parse_xc(other))
     except (KeyError, ValueError, AttributeError):
         return False
-
-
-def same_basis(one: str, other: str) -> bool:
-    """Tell whether two names mean the same basis."""
-    def plain(name: str) -> str:
-        return ''.join(c for c in name.lower() if c.isalnum() or c in '*+')
-    return plain(one) == plain(other)
-
-
-def basis_of(symbol: str, basis: str) -> Any:
-    """Return the shells of an element.
-
-    Raises:
-        Rejection: no_basis.
-    """
-    from pyscf import gto
-    try:
-        shells = gto.basis.load(basis, symbol)
-    except Exception as error:  # of several kinds from release to release
-        raise Rejection('no_basis', f'{basis} has no {symbol}: '
-                        f'{error}') from error
-    if not shells:
-        raise Rejection('no_basis', f'{basis} has no {symbol}')
-    return shells
-
-
-def checked_molecule(
-    numbers: NDArray[Any], positions: Floats, basis: str, charge: int,
-    memory: int,
-) -> Any:
-    """Return the PySCF molecule of a closed-shell frame in bohr.
-
-    Raises:
-        Rejection: no_basis, odd_electrons.
-    """
-    from ase.data import chemical_symbols
-    for number in np.unique(numbers).tolist():
-        if not 1 <= number < len(chemical_symbols):
-            raise Rejection('no_basis', f'there is no element {number}')
-        basis_of(chemical_symbols[number], basis)
-    n_electrons = int(np.sum(numbers)) - charge
-    if n_electrons % 2 or n_electrons <= 0:
-        raise Rejection(
-            'odd_electrons', f'{n_electrons} electrons at charge {charge}: '
-            'only closed shells are computed')
-    return molecule_of(numbers, positions, basis, charge, unit='Bohr',
-                       memory=memory)
-
-
-def shells_of(molecule: Any) -> list[tuple[int, int]]:
-    """Return (atom, l) of the shells in the order of their functions."""
-    return [(int(molecule.bas_atom(i)), int(molecule.bas_angular(i)))
-            for i in range(molecule.nbas)
-            for _ in range(int(molecule.bas_nctr(i)))]
-
-
-def overlap_of(molecule: Any) -> Floats:
-    """Return the overlap [nao, nao]."""
-    return np.asarray(molecule.intor_symmetric('int1e_ovlp'))
 
 
 @dataclass

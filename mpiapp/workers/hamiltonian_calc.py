@@ -20,7 +20,7 @@ from mpiapp.workers.hamiltonian_frames import Ready
 log = logging.getLogger('mpiapp')
 
 #: a change of what is kept makes older files useless
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

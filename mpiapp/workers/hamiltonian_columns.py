@@ -46,7 +46,8 @@ WHERE = (
     Column('charge', 'records', 'i4', 'e', 'total charge', default=0),
     Column('n_atoms', 'records', 'i4', '1', 'atoms', default=0),
     Column('nao', 'records', 'i4', '1', 'atomic orbitals', default=0),
-    Column('n_electrons', 'records', 'i4', '1', 'electrons', default=0),
+    Column('n_electrons', 'records', 'i4', '1',
+           'electrons outside core potentials', default=0),
 )
 
 RESULTS = (

@@ -11,10 +11,10 @@ from mpiapp.hamiltonians.ao_order import (
     NAMES, ORDERS, Permutation, permutation, proved, shells_size
 )
 from mpiapp.hamiltonians.frame import BOHR_PER_ANGSTROM, Frame, check_contacts
-from mpiapp.potentials.kohn_sham import (
-    FieldSettings, checked_molecule, overlap_of, same_basis, same_functional,
-    shells_of
+from mpiapp.potentials.gaussians import (
+    checked_molecule, overlap_of, same_basis, shells_of
 )
+from mpiapp.potentials.kohn_sham import FieldSettings, same_functional
 from mpiapp.records import Floats, Rejection
 
 #: units of length that are tried where a file names none, in this order

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from mpiapp.hamiltonians.frame import frame_from
-from mpiapp.potentials.kohn_sham import (
-    Field, checked_molecule, overlap_of, shells_of
-)
+from mpiapp.potentials.gaussians import checked_molecule, overlap_of, shells_of
+from mpiapp.potentials.kohn_sham import Field
 from mpiapp.records import Finished, Row, Status, Suspended
 from mpiapp.workers.hamiltonian import HamiltonianWorker
 from tests.workers.hamiltonian_frames import (
