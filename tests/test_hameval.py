@@ -26,6 +26,7 @@ from mpiapp.store.reader import load
 from mpiapp.workers.hamiltonian_columns import schema_of
 from mpiapp.workers.hamiltonian_synth import rattled, write_mapping
 from tests.jobs import Ended, bytes_of_results, needs_mpirun, run, run_and
+from tests.workers.hamiltonian_frames import rmd17
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / 'data' / 'hamiltonians' / 'small.xyz'
@@ -349,6 +350,27 @@ def test_results_are_not_overwritten_unasked(
     with pytest.raises(InputError, match='conv_tol'):
         prepared(*few, '--resume', '--conv-tol', '1e-8')
     assert prepared(*few, '--overwrite').plan.overwrite
+
+
+def test_a_resume_keeps_split_and_predictions(tmp_path: Path) -> None:
+    for name in ('data.h5', 'pred.h5', 'other.h5'):
+        rmd17(tmp_path / name, basis='sto-3g', functional='pbe')
+    with h5py.File(tmp_path / 'other.h5', 'r+') as file:
+        file['sample_1/hamiltonian'][...] *= 1.001
+    given = ['--dir_path', tmp_path / 'data.h5', *CHEAP, '--split', 'test',
+             '--output', tmp_path / 'x.h5']
+    assert call('run', *given, '--no-forces', '--time-limit',
+                '0.01').code == 4
+    prepared(*given, '--no-forces', '--resume')
+    for change, fault in ((('--split', 'val'), 'split'), *(
+            (('--predictions', tmp_path / name), 'predictions')
+            for name in ('pred.h5', 'other.h5'))):
+        with pytest.raises(InputError, match=fault):
+            prepared(*given, '--no-forces', '--resume', *change)
+    one, other = (prepared(*given, '--overwrite', '--predictions',
+                           tmp_path / name).plan.settings['predictions']
+                  for name in ('pred.h5', 'other.h5'))
+    assert one != other and len(one) == 64
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')

@@ -23,7 +23,7 @@ from mpiapp.workers.hamiltonian_frames import Reading, made_ready
 from mpiapp.workers.hamiltonian_input import Inputs, open_input
 from mpiapp.workers.hamiltonian_synth import write_mapping, write_pair
 from tests.workers.hamiltonian_frames import (
-    AMMONIA, CHEAP, SVP, done, evaluation, frame, pair
+    AMMONIA, CHEAP, SVP, done, evaluation, frame, in_pyscf, pair, rmd17
 )
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -333,11 +333,6 @@ def test_hdf5_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_file(tmp_path / 'x.h5')
 
 
-def in_pyscf() -> Any:
-    """Return a frame in our order and unit."""
-    return made_ready(frame(), Reading(CHEAP)).frame
-
-
 def test_our_file_gives_back_what_was_written(tmp_path: Path) -> None:
     from dataclasses import replace
     one = in_pyscf()
@@ -361,24 +356,6 @@ def test_our_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert rows[0]['pred-gt/energy_diff'] == 0.0
 
 
-def rmd17(path: Path, **metadata: str) -> None:
-    """Write two samples in the layout of rMD17 files."""
-    whole = in_pyscf()
-    with h5py.File(path, 'w') as file:
-        file.create_group('metadata').attrs.update(metadata)
-        file['splits/test_indices'] = [1]
-        for i in range(2):
-            group = file.create_group(f'sample_{i}')
-            group['positions'] = whole.positions * 0.5291772105638411
-            group['atomic_numbers'] = whole.numbers
-            group['hamiltonian'] = whole.reference + whole.initial
-            group['initial_hamiltonian'] = whole.initial
-            group['overlap'] = whole.overlap
-            group['forces_ha_bohr'] = whole.forces
-            group.attrs['energy_ha'] = whole.energy
-            group.attrs['nbasis'] = whole.nao
-
-
 def test_the_rmd17_layout_is_read_and_proved(tmp_path: Path) -> None:
     rmd17(tmp_path / 'data.h5', basis='sto-3g', functional='pbe')
     file = open_file(tmp_path / 'data.h5')
@@ -389,8 +366,8 @@ def test_the_rmd17_layout_is_read_and_proved(tmp_path: Path) -> None:
     assert row['calc-data/energy_diff'] < 1e-7
     assert row['calc-data/force_mae'] < 1e-4
     assert open_file(tmp_path / 'data.h5', 'test').names == ('sample_1',)
-    with pytest.raises(InputError, match='splits/val'):
-        open_file(tmp_path / 'data.h5', 'val')
+    with pytest.raises(InputError, match='splits/train'):
+        open_file(tmp_path / 'data.h5', 'train')
 
 
 def test_predictions_may_lie_in_another_file(tmp_path: Path) -> None:
