@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mpiapp.errors import InputError
+from mpiapp.evaluation import check_inputs
 from mpiapp.hamiltonians.databases import plain
 from mpiapp.hamiltonians.frame import frame_from
 from mpiapp.hamiltonians.pairs import PairFolder
@@ -92,6 +93,12 @@ WRONG: Mapping[str, tuple[Change, str]] = {
     'unknown unit': (put('length_unit', 'furlong'), 'overlap_mismatch'),
     'wrong order': (put('format', 'psi4'), 'overlap_mismatch'),
     'another functional': (put('xc', 'b3lyp'), 'xc_mismatch'),
+    'a prediction of another functional': (
+        lambda a, b: b.update(xc='pbe0'), 'xc_mismatch'),
+    'a prediction of another functional alone says so': (
+        lambda a, b: (a.pop('xc'), b.update(xc='pbe0')), 'xc_mismatch'),
+    'a prediction of another basis': (
+        lambda a, b: b.update(basis='6-31g'), 'xc_mismatch'),
     'another basis': (put('basis', '6-31g'), 'xc_mismatch'),
     'delta against the file': (put('remove_init', 0), 'delta_unclear'),
     'reference of something else': (lambda a, b: a.update(
@@ -396,6 +403,40 @@ def test_predictions_of_another_description_are_refused(
     inputs = Inputs.open([str(tmp_path / 'data.h5')], str(pairs))
     with pytest.raises(Rejection, match='wrong_partner'):
         inputs.load(0)
+
+
+@pytest.mark.parametrize('named, fault', [
+    ({'functional': 'pbe0'}, 'functional pbe0'),
+    ({'basis': '6-31g'}, 'basis 6-31g')])
+def test_predictions_of_another_method_are_refused(
+    tmp_path: Path, named: dict[str, str], fault: str,
+) -> None:
+    rmd17(tmp_path / 'data.h5', basis='sto-3g', functional='pbe')
+    rmd17(tmp_path / 'pred.h5', **named)
+    inputs = Inputs.open([str(tmp_path / 'data.h5')],
+                         str(tmp_path / 'pred.h5'))
+    with pytest.raises(InputError, match=f'pred.h5: .*{fault}'):
+        check_inputs(inputs, Reading(CHEAP))
+    row, = done(inputs.load(0))
+    assert row['reason'] == 'xc_mismatch'
+    assert f'the prediction is of {fault}' in row['message']
+    if 'functional' in named:
+        row, = done(inputs.load(0),
+                    settings=evaluation(allow_xc_mismatch=True))
+        assert row['status'] == 1, row['message']
+
+
+def test_predictions_of_another_charge_are_refused(tmp_path: Path) -> None:
+    for name in ('data.h5', 'pred.h5'):
+        rmd17(tmp_path / name)
+    for name, charge in (('data.h5', 0), ('pred.h5', 2)):
+        with h5py.File(tmp_path / name, 'r+') as file:
+            file['sample_0'].attrs['charge'] = charge
+    inputs = Inputs.open([str(tmp_path / 'data.h5')],
+                         str(tmp_path / 'pred.h5'))
+    with pytest.raises(Rejection, match='charge of the reference is 0'):
+        inputs.load(0)
+    inputs.load(1)
 
 
 def qh9(path: Path) -> None:
