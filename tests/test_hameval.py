@@ -236,6 +236,15 @@ def test_broken_pairs_are_rows_and_exit_3(
     assert made['energy_diff (pred-gt)'] > 0
 
 
+def test_errors_of_either_sign_do_not_cancel_in_the_closing_table() -> None:
+    from mpiapp.reporting.hamiltonians import metric_lines
+    summary = pd.DataFrame({
+        'pair': ['pred-gt'], 'metric': ['gap_error'], 'mean': [0.0],
+        'mean_abs': [0.002]})
+    line = metric_lines(summary)[-1]
+    assert line.split()[:3] == ['gap_error', '[mHa]', '2']
+
+
 def test_duplicates_are_told() -> None:
     from mpiapp.reporting.hamiltonians import duplicate_lines
     table = pd.DataFrame({

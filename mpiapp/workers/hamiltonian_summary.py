@@ -37,11 +37,17 @@ def columns_of(table: str) -> tuple[Column, ...]:
         real('mean_abs', 'mean of the absolute values: the mean absolute '
              'error, where a metric has a sign'),
         real('std', 'standard deviation, n - 1'),
-        real('median', 'median'), real('p95', '95th percentile'),
-        real('max', 'largest value'),
+        real('median', 'median'),
+        real('p95', '95th percentile, of signed errors that of their '
+             'absolute values'),
+        real('max', 'largest value, of signed errors the largest absolute '
+             'one'),
         real('ci_low', 'lower end of the 95 % bootstrap interval of the '
              'mean'),
         real('ci_high', 'its upper end'),
+        real('abs_ci_low', 'lower end of the 95 % bootstrap interval of '
+             'mean_abs'),
+        real('abs_ci_high', 'its upper end'),
         real('mean_ev', 'the mean in eV, of energies', 'eV'),
         real('mean_kcal', 'the mean in kcal/mol, of energies', 'kcal/mol'),
     )
