@@ -236,13 +236,15 @@ class Field:
         self, start: Floats, keep: int = 0, check: bool = True,
         rescue: bool = True,
         orbitals: tuple[Floats, Floats] | None = None,
+        want_fock: bool = True,
     ) -> Solution:
         """Run the SCF from a density, with the ladder where it must be.
 
         `keep`: the cycle whose orbitals are kept, 0: none.  `check` adds
         the last diagonalisation that removes a level shift, `rescue` allows
         the ladder.  `orbitals` (coeff, occ) are those of `start`, for the
-        gradient at cycle 0.
+        gradient at cycle 0.  Without `want_fock` no Fock matrix of the end
+        is built; that of the solution is empty.
         """
         self.integrals()
         began = time.perf_counter()
@@ -261,7 +263,8 @@ class Field:
         slope = None
         if orbitals is not None and told.start_fock is not None:
             slope = self.gradient_norm(*orbitals, told.start_fock)
-        return self._solution(made, told, used, began, start, slope)
+        return self._solution(made, told, used, began, start, slope,
+                              want_fock)
 
     def _climbed(self, rung: str, told: _Told) -> Any:
         """Go on from the last density by one rung; returns what ran."""
@@ -290,11 +293,13 @@ class Field:
 
     def _solution(
         self, made: Any, told: _Told, rescue: str, began: float,
-        start: Floats, slope: float | None,
+        start: Floats, slope: float | None, want_fock: bool,
     ) -> Solution:
         density = made.make_rdm1()
         fock = told.fock
-        if fock is None:
+        if not want_fock:
+            fock = np.empty((0, 0))
+        elif fock is None:
             fock = self.hcore + made.get_veff(self.molecule, density)
         energy = told.start_energy
         if energy is None:

@@ -359,7 +359,7 @@ class FrameWork:
     ) -> Solution:
         """Run an SCF from a density and tell of it."""
         s = whole.solve(density, keep, check=False, rescue=False,
-                        orbitals=orbitals)
+                        orbitals=orbitals, want_fock=False)
         self._seconds['restart'] += s.seconds
         self.atom_steps += s.cycles * len(ready.frame.numbers)
         row.update(of_scf(name, s, calc))

@@ -123,6 +123,23 @@ def test_seconds_are_those_of_the_cycles_alone(
     assert first.seconds == again.seconds == first.cycles == again.cycles
 
 
+def test_a_restart_builds_a_matrix_a_cycle_and_one_to_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = field()
+    density = of.solve(of.guess('minao')).density
+    built: list[int] = []
+    true = of.mean_field.get_veff
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        built.append(1)
+        return true(*args, **kwargs)
+    monkeypatch.setattr(of.mean_field, 'get_veff', counted)
+    s = of.solve(density, check=False, rescue=False, want_fock=False)
+    assert s.converged and len(built) == s.cycles + 1
+    assert s.fock.size == 0
+
+
 @pytest.mark.parametrize('change', [{}, {'density_fit': True}])
 def test_integrals_are_there_before_the_clock_runs(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, bool],
