@@ -240,9 +240,18 @@ def test_errors_of_either_sign_do_not_cancel_in_the_closing_table() -> None:
     from mpiapp.reporting.hamiltonians import metric_lines
     summary = pd.DataFrame({
         'pair': ['pred-gt'], 'metric': ['gap_error'], 'mean': [0.0],
-        'mean_abs': [0.002]})
+        'mean_abs': [0.002], 'n': [2]})
     line = metric_lines(summary)[-1]
     assert line.split()[:3] == ['gap_error', '[mHa]', '2']
+
+
+def test_means_of_cycles_say_how_many_runs_converged() -> None:
+    from mpiapp.reporting.hamiltonians import cycle_lines
+    line, = cycle_lines(
+        {('scf', 'cycles_pred'): 4.0},
+        {('scf', 'cycles_pred'): 3, ('scf', 'converged_pred'): 5,
+         ('scf', 'converged_atom'): 5})
+    assert 'atom (converged 0/5), pred 4.00 (converged 3/5)' in line
 
 
 def test_duplicates_are_told() -> None:

@@ -52,7 +52,8 @@ class Solution:
     the energy of the density it began from, `seconds` those to the last
     cycle.  `rescue` names the rung that
     made it converge, empty where none was needed; `cycles` counts those of
-    all rungs.  `kept` is (eps, coeff, occ) after the cycle asked for,
+    all rungs, `plain_cycles` and `plain_seconds` are those before any rung.
+    `kept` is (eps, coeff, occ) after the cycle asked for,
     `start_gradient` the orbital gradient at cycle 0 where it was asked for.
     """
 
@@ -70,6 +71,8 @@ class Solution:
     rescue: str = ''
     kept: tuple[Floats, Floats, Floats] | None = None
     start_gradient: float | None = None
+    plain_cycles: int = 0
+    plain_seconds: float = 0.0
 
     @property
     def loose_cycles(self) -> int:
@@ -255,6 +258,7 @@ class Field:
         made.callback = told.cycle
         made.kernel(dm0=self.on_device(start))
         used = ''
+        plain = len(told.energies), told.ended - began
         for rung in LADDER if rescue else ():
             if made.converged:
                 break
@@ -264,7 +268,7 @@ class Field:
         if orbitals is not None and told.start_fock is not None:
             slope = self.gradient_norm(*orbitals, told.start_fock)
         return self._solution(made, told, used, began, start, slope,
-                              want_fock)
+                              want_fock, plain)
 
     def _climbed(self, rung: str, told: _Told) -> Any:
         """Go on from the last density by one rung; returns what ran."""
@@ -294,6 +298,7 @@ class Field:
     def _solution(
         self, made: Any, told: _Told, rescue: str, began: float,
         start: Floats, slope: float | None, want_fock: bool,
+        plain: tuple[int, float],
     ) -> Solution:
         density = made.make_rdm1()
         fock = told.fock
@@ -310,7 +315,7 @@ class Field:
             on_host(made.mo_coeff), on_host(made.mo_occ),
             len(told.energies), tuple(told.energies), energy,
             (told.ended or time.perf_counter()) - began, rescue, told.kept,
-            slope)
+            slope, *plain)
 
 
 class _Told:

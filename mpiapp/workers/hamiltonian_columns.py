@@ -126,7 +126,9 @@ def scf_columns() -> list[Column]:
         if start != 'minao':
             made += [
                 Column(f'cycles_saved_{start}', 'scf', 'f8', '1',
-                       'cycles from minao less those from here'),
+                       'cycles from minao, without those of a rescue, less '
+                       'those from here; where both converged, after a '
+                       'rescue a lower bound'),
                 Column(f'seconds_saved_{start}', 'scf', 'f8', 's',
                        'the same in seconds', volatile=True)]
     return made

@@ -20,6 +20,8 @@ from mpiapp.units import EV_PER_HARTREE, KCAL_PER_EV
 GROUP = 'summary'
 #: groups whose columns of real numbers are summarised
 SUMMARISED = ('metrics', 'scf')
+#: columns of cycles, by start: those of converged runs are summarised
+CYCLES = ('cycles_', 'loose_cycles_')
 
 
 def columns_of(table: str) -> tuple[Column, ...]:
@@ -90,6 +92,12 @@ def lines_of(
         column = campaign.table[c.name].to_numpy(np.float64)[rows]
         if c.dtype.startswith('i'):
             column = np.where(column < 0, np.nan, column)
+        converged = f'converged_{c.name.rpartition("cycles_")[2]}'
+        if c.name.startswith(CYCLES) and converged in campaign.table:
+            # where the SCF gave up they tell nothing of its length
+            column = np.where(
+                campaign.table[converged].to_numpy()[rows] == 1, column,
+                np.nan)
         if np.isfinite(column).any():
             values[c.name] = column
     units = {c.name: c.unit for c in columns}

@@ -295,6 +295,8 @@ def test_a_rescued_scf_is_told() -> None:
     row, = done(frame(), settings=evaluation(short))
     assert row['status'] == 1 and row['rescue'] in ('level_shift', 'damping',
                                                     'newton')
+    assert row['cycles_minao'] > 3
+    assert row['cycles_saved_pred'] == 3 - row['cycles_pred']
     assert row['gt-calc/energy_diff'] < SCF_ENERGY
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mpiapp.records import Column
+from mpiapp.records import Column, Status
 from mpiapp.reporting.blocks import (
     BLUE, Bars, Block, Field, Histogram, Series, Table
 )
@@ -95,8 +95,7 @@ def scf_cycles(subject: Subject) -> Bars | None:
     starts, means, spreads = [], [], []
     for name in subject.table.columns:
         if name.startswith(CYCLES) and not name.startswith('cycles_saved'):
-            values = finite(subject, name)
-            values = values[values >= 0]
+            values = cycles_of(subject, name)
             if len(values):
                 starts.append(name.removeprefix(CYCLES))
                 means.append(values.mean())
@@ -106,4 +105,16 @@ def scf_cycles(subject: Subject) -> Bars | None:
     return Bars('scf_cycles', 'SCF cycles to convergence', 'cycles', starts,
                 [Series('mean', means, BLUE, spreads)],
                 'By the density that the SCF starts from; errors: standard '
-                'deviation over the frames.')
+                'deviation over the frames. Runs that did not converge are '
+                'left out.')
+
+
+def cycles_of(subject: Subject, name: str) -> np.ndarray:
+    """Return the cycles of converged runs of converged frames."""
+    values = subject.values(name)
+    kept = np.isfinite(values) & (values >= 0)
+    for other, wanted in (('status', int(Status.CONVERGED)), (
+            name.replace(CYCLES, 'converged_'), 1)):
+        if other in subject.table.columns:
+            kept &= subject.values(other) == wanted
+    return np.asarray(values[kept])
