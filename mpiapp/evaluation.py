@@ -323,7 +323,9 @@ def check_inputs(inputs: Inputs, reading: Reading) -> None:
     """
     from mpiapp.records import Rejection
     from mpiapp.workers.hamiltonian_frames import check_described
-    for one in inputs.inputs:
+    there = [*inputs.inputs, *([inputs.predictions] if inputs.predictions
+                               else [])]
+    for one in there:
         for i in range(min(len(one.names), 20)):
             try:
                 frame = one.load(i)

@@ -116,7 +116,8 @@ def convert(options: ConvertOptions) -> int:
         frames.append(frame)
     if not frames:
         raise InputError('no frame can be converted')
-    xc = functional_of([f.xc for f in frames], options.xc)
+    xc = functional_of([xc for f in frames for xc in (
+        f.xc, f.prediction_xc)], options.xc)
     if not options.dry_run:
         check_output(path)
         write_frames(path, frames, {
@@ -138,8 +139,8 @@ def functional_of(named: Sequence[str], asked: str) -> str:
     found = [xc for xc in dict.fromkeys(named) if xc] or [asked]
     for other in found[1:]:
         if not same_functional(found[0], other):
-            raise InputError(f'frames of functional {found[0]} and of '
-                             f'{other}: convert them into two files')
+            raise InputError(f'matrices of functional {found[0]} and of '
+                             f'{other}: a file is of one functional')
     return found[0]
 
 

@@ -44,7 +44,7 @@ ACTIONS = tuple(ABOUT)
 #: another name of an option
 ALIASES = {'--limit': '--size-limit'}
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 #: seconds of a frame with forces on one core: SECONDS * nao**POWER
 SECONDS, POWER = 3.6e-4, 2.5
 #: part of it that is left without forces
@@ -163,10 +163,12 @@ def make_plan(
     wanted = np.ones(n, np.bool_)
     if options.size_limit:
         wanted[options.size_limit:] = False
-    settings = settings_of(evaluation)
     seconds = SECONDS * inputs.naos()**POWER * (
         1.0 if options.forces else WITHOUT_FORCES)
     described = inputs.described()
+    settings = settings_of(
+        evaluation, options.split,
+        described[-1]['sha256'] if inputs.predictions else '')
     decisive = {name: value for name, value in result_options(options).items()
                 if name not in OUTPUTS}
     meta = {'program': 'hameval', 'options': decisive, 'settings': settings,
@@ -182,14 +184,20 @@ def make_plan(
         writer=options.writer, seconds=seconds)
 
 
-def settings_of(evaluation: Evaluation) -> dict[str, Any]:
-    """Return what decides the results and must not change on resume."""
+def settings_of(
+    evaluation: Evaluation, split: str, predictions: str,
+) -> dict[str, Any]:
+    """Return what decides the results and must not change on resume.
+
+    `predictions`: sha256 of those of --predictions, empty without.
+    """
     values = asdict(evaluation)
     for name in ('cache', 'new_calc', 'debug'):
         del values[name]
     values['reading']['field'].pop('memory')
     values['restarts'] = list(values['restarts'])
-    return {'results_version': RESULTS_VERSION, **values}
+    return {'results_version': RESULTS_VERSION, 'split': split,
+            'predictions': predictions, **values}
 
 
 def completed(prepared: Prepared) -> Plan:

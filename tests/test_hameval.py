@@ -26,6 +26,7 @@ from mpiapp.store.reader import load
 from mpiapp.workers.hamiltonian_columns import schema_of
 from mpiapp.workers.hamiltonian_synth import rattled, write_mapping
 from tests.jobs import Ended, bytes_of_results, needs_mpirun, run, run_and
+from tests.workers.hamiltonian_frames import rmd17
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / 'data' / 'hamiltonians' / 'small.xyz'
@@ -235,6 +236,24 @@ def test_broken_pairs_are_rows_and_exit_3(
     assert made['energy_diff (pred-gt)'] > 0
 
 
+def test_errors_of_either_sign_do_not_cancel_in_the_closing_table() -> None:
+    from mpiapp.reporting.hamiltonians import metric_lines
+    summary = pd.DataFrame({
+        'pair': ['pred-gt'], 'metric': ['gap_error'], 'mean': [0.0],
+        'mean_abs': [0.002], 'n': [2]})
+    line = metric_lines(summary)[-1]
+    assert line.split()[:3] == ['gap_error', '[mHa]', '2']
+
+
+def test_means_of_cycles_say_how_many_runs_converged() -> None:
+    from mpiapp.reporting.hamiltonians import cycle_lines
+    line, = cycle_lines(
+        {('scf', 'cycles_pred'): 4.0},
+        {('scf', 'cycles_pred'): 3, ('scf', 'converged_pred'): 5,
+         ('scf', 'converged_atom'): 5})
+    assert 'atom (converged 0/5), pred 4.00 (converged 3/5)' in line
+
+
 def test_duplicates_are_told() -> None:
     from mpiapp.reporting.hamiltonians import duplicate_lines
     table = pd.DataFrame({
@@ -351,6 +370,27 @@ def test_results_are_not_overwritten_unasked(
     assert prepared(*few, '--overwrite').plan.overwrite
 
 
+def test_a_resume_keeps_split_and_predictions(tmp_path: Path) -> None:
+    for name in ('data.h5', 'pred.h5', 'other.h5'):
+        rmd17(tmp_path / name, basis='sto-3g', functional='pbe')
+    with h5py.File(tmp_path / 'other.h5', 'r+') as file:
+        file['sample_1/hamiltonian'][...] *= 1.001
+    given = ['--dir_path', tmp_path / 'data.h5', *CHEAP, '--split', 'test',
+             '--output', tmp_path / 'x.h5']
+    assert call('run', *given, '--no-forces', '--time-limit',
+                '0.01').code == 4
+    prepared(*given, '--no-forces', '--resume')
+    for change, fault in ((('--split', 'val'), 'split'), *(
+            (('--predictions', tmp_path / name), 'predictions')
+            for name in ('pred.h5', 'other.h5'))):
+        with pytest.raises(InputError, match=fault):
+            prepared(*given, '--no-forces', '--resume', *change)
+    one, other = (prepared(*given, '--overwrite', '--predictions',
+                           tmp_path / name).plan.settings['predictions']
+                  for name in ('pred.h5', 'other.h5'))
+    assert one != other and len(one) == 64
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
 def test_an_output_that_cannot_be_written_is_refused(
     pairs: Path, tmp_path: Path,
@@ -430,7 +470,7 @@ def test_one_file_has_one_functional() -> None:
     of = frame_actions.functional_of
     assert of(['', ''], 'pbe0') == 'pbe0'
     assert of(['pbe', '', 'PBE,PBE'], 'b3lyp') == 'pbe'
-    with pytest.raises(InputError, match='pbe and of b3lyp'):
+    with pytest.raises(InputError, match='pbe and of b3lyp.*one functional'):
         of(['pbe', 'b3lyp'], 'pbe')
 
 

@@ -155,9 +155,8 @@ def redundant(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 
     from mpiapp.hamiltonians.algebra import basis_from, orbitals_of
     from mpiapp.hamiltonians.frame import BOHR_PER_ANGSTROM
-    from mpiapp.potentials.kohn_sham import (
-        Field, FieldSettings, checked_molecule, overlap_of
-    )
+    from mpiapp.potentials.gaussians import checked_molecule, overlap_of
+    from mpiapp.potentials.kohn_sham import Field, FieldSettings
     lines = data_file(ETHANOL).read_text().splitlines()[2:11]
     words = [line.split() for line in lines]
     numbers = np.array([ase.data.atomic_numbers[w[0]] for w in words])

@@ -19,7 +19,11 @@ SEED = 20240521
 #: percent outside a 95 % interval, on either side
 TAIL = 2.5
 NAMES = ('n', 'n_nan', 'mean', 'mean_abs', 'std', 'median', 'p95', 'max',
-         'ci_low', 'ci_high')
+         'ci_low', 'ci_high', 'abs_ci_low', 'abs_ci_high')
+#: metrics that are errors with a sign: how large they are is told by their
+#: absolute values
+SIGNED = frozenset({'energy_error', 'energy_one_cycle', 'homo_error',
+                    'lumo_error', 'gap_error'})
 
 
 def summarise(values: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -33,17 +37,30 @@ def summarise(values: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for key, names in groups.items():
         table = np.array([values[name][masks[key]] for name in names])
-        low, high = intervals(table)
+        ends = {'ci': intervals(table), 'abs_ci': intervals(np.abs(table))}
         for i, name in enumerate(names):
             found[name] = {
-                **figures(table[i]), 'ci_low': float(low[i]),
-                'ci_high': float(high[i]),
+                **figures(table[i], is_signed(name)),
+                **{f'{kind}_{side}': float(end[i])
+                   for kind, both in ends.items()
+                   for side, end in zip(('low', 'high'), both,
+                                        strict=True)},
                 'n_nan': int((~masks[key]).sum())}
     return {name: found[name] for name in values}
 
 
-def figures(column: Floats) -> dict[str, float]:
-    """Return the figures of finite values [n], all NaN for none."""
+def is_signed(name: str) -> bool:
+    """Tell whether a metric is an error with a sign."""
+    metric = name.rpartition('/')[2]
+    return metric in SIGNED or metric.startswith('start_error_')
+
+
+def figures(column: Floats, signed: bool = False) -> dict[str, float]:
+    """Return the figures of finite values [n], all NaN for none.
+
+    95th percentile and largest value of a `signed` error are those of its
+    absolute values.
+    """
     n = len(column)
     if not n:
         nan = float('nan')
@@ -52,11 +69,12 @@ def figures(column: Floats) -> dict[str, float]:
     mean = math.fsum(column) / n
     spread = math.sqrt(math.fsum((column - mean)**2) / (n - 1)) \
         if n > 1 else float('nan')
+    sizes = np.abs(column) if signed else column
     return {'n': n, 'mean': mean, 'std': spread,
             'mean_abs': math.fsum(np.abs(column)) / n,
             'median': float(np.median(column)),
-            'p95': float(np.percentile(column, 95)),
-            'max': float(column.max())}
+            'p95': float(np.percentile(sizes, 95)),
+            'max': float(sizes.max())}
 
 
 def intervals(table: Floats) -> tuple[Floats, Floats]:

@@ -53,7 +53,8 @@ class Frame:
     order `order` ('' where it does not say), Hartree.  `delta` tells
     whether reference and prediction lack the initial matrix, None: unknown.
     `energy` [Hartree] and `forces` [n, 3] [Hartree/bohr] are those of the
-    data set.
+    data set.  `prediction_xc` and `prediction_basis` are what the file of
+    the prediction names, where it is another one.
     """
 
     name: str
@@ -72,6 +73,9 @@ class Frame:
     xc: str = ''
     basis: str = ''
     index: int = -1
+    prediction_xc: str = ''
+    prediction_basis: str = ''
+    charge_named: bool = False
 
     @property
     def nao(self) -> int:
@@ -127,7 +131,8 @@ def frame_from(
         unit_of(word(reference, 'length_unit')), word(reference, 'order'),
         flag(reference, 'delta'), integer(reference, 'charge', 0),
         word(reference, 'xc'), word(reference, 'basis'),
-        integer(reference, 'index', -1))
+        integer(reference, 'index', -1), word(predicted, 'xc'),
+        word(predicted, 'basis'), found(reference, 'charge') is not None)
 
 
 def found(mapping: Mapping[str, Any], key: str) -> Any:
@@ -270,7 +275,8 @@ def description(frame: Frame) -> dict[str, Any]:
     told = {'atoms': frame.numbers, 'pos': frame.positions,
             'overlap': frame.overlap, 'length_unit': frame.length_unit,
             'format': frame.order, 'remove_init': frame.delta,
-            'idx': None if frame.index < 0 else frame.index}
+            'idx': None if frame.index < 0 else frame.index,
+            'charge': frame.charge if frame.charge_named else None}
     return {name: value for name, value in told.items()
             if value is not None}
 

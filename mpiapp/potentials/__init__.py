@@ -27,7 +27,7 @@ __all__ = ['Potential', 'PotentialOptions', 'build', 'file_sha256', 'names',
 ALIASES = {'gfn1': 'tblite', 'gfn2': 'tblite'}
 
 #: modules of this folder that are no potentials
-SUPPORT = frozenset({'base', 'guard', 'kohn_sham'})
+SUPPORT = frozenset({'base', 'gaussians', 'guard', 'kohn_sham'})
 
 
 def names() -> list[str]:

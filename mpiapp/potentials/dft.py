@@ -2,13 +2,14 @@
 
 Named by functional and basis, as `--calculator pbe-d3bj/def2-svp`; a suffix
 -d3bj, -d3 or -d4 adds that dispersion correction.  Coulomb and exchange use
-density fitting; every evaluation starts from the same guess, so that its
-result does not depend on what was computed before.
+density fitting; heavy elements have the core potential of the basis, and
+those that it cannot describe are refused.  Every evaluation starts from the
+same guess, so that its result does not depend on what was computed before.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,13 @@ import numpy as np
 from mpiapp.potentials.base import (
     Potential, PotentialOptions, settle, unusable
 )
-from mpiapp.potentials.kohn_sham import gpu_fault, molecule_of
-from mpiapp.records import Batch, Evaluation, Floats, InputError, Structure
+from mpiapp.potentials.gaussians import (
+    known_elements, molecule_of, n_electrons
+)
+from mpiapp.potentials.kohn_sham import gpu_fault
+from mpiapp.records import (
+    Batch, Evaluation, Floats, InputError, Rejection, Structure
+)
 from mpiapp.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
 
 #: what the plain name `dft` stands for
@@ -81,7 +87,7 @@ def build(
     on_gpu = wants_gpu(options.device)
     potential = KohnSham(options.calculator, functional, basis, on_gpu)
     potential.check()
-    return potential
+    return replace(potential, elements=known_elements(basis))
 
 
 def wants_gpu(device: str) -> bool:
@@ -107,7 +113,7 @@ class KohnSham:
     functional: str
     basis: str
     on_gpu: bool = False
-    elements: frozenset[int] | None = frozenset(range(1, 119))
+    elements: frozenset[int] | None = None
     accepts_charge: bool = True
     topology_guards: bool = True
     bytes_per_atom: float = BYTES_PER_ATOM
@@ -130,6 +136,7 @@ class KohnSham:
             'backend': 'gpu4pyscf' if self.on_gpu else 'pyscf',
             'method': f'{self.functional}/{self.basis}',
             'coulomb_exchange': 'density fitting, default auxiliary basis',
+            'core_potentials': 'those of the basis, where it has them',
             'scf': f'energy converged to {CONV_TOL:g} Hartree; second-order '
                    f'solver after {MAX_CYCLE} cycles',
             'dtype': self.dtype,
@@ -143,7 +150,7 @@ class KohnSham:
         try:
             self._field(batch, 0).kernel()
         except (ImportError, KeyError, RuntimeError, ValueError,
-                AttributeError, NotImplementedError) as error:
+                AttributeError, NotImplementedError, Rejection) as error:
             raise InputError(
                 f'--calculator {self.name}: PySCF cannot run it '
                 f'({type(error).__name__}: {error}); examples: '
@@ -174,7 +181,8 @@ class KohnSham:
         """Return the mean-field object of molecule i."""
         from pyscf import dft, scf
         part = batch.part(i)
-        electrons = int(batch.numbers[part].sum() - batch.charges[i])
+        electrons = n_electrons(batch.numbers[part], self.basis,
+                                int(batch.charges[i]))
         unpaired = int(batch.unpaired[i])
         if (electrons - unpaired) % 2:
             unpaired = electrons % 2

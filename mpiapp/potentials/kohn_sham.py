@@ -7,14 +7,14 @@ from given densities.  Bohr, Hartree and Hartree/bohr throughout.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mpiapp.potentials.gaussians import basis_of
 from mpiapp.records import Floats, InputError, Rejection
 
 #: Hartree; a coarser end of the SCF whose cycles are counted as well
@@ -52,7 +52,8 @@ class Solution:
     the energy of the density it began from, `seconds` those to the last
     cycle.  `rescue` names the rung that
     made it converge, empty where none was needed; `cycles` counts those of
-    all rungs.  `kept` is (eps, coeff, occ) after the cycle asked for,
+    all rungs, `plain_cycles` and `plain_seconds` are those before any rung.
+    `kept` is (eps, coeff, occ) after the cycle asked for,
     `start_gradient` the orbital gradient at cycle 0 where it was asked for.
     """
 
@@ -70,6 +71,8 @@ class Solution:
     rescue: str = ''
     kept: tuple[Floats, Floats, Floats] | None = None
     start_gradient: float | None = None
+    plain_cycles: int = 0
+    plain_seconds: float = 0.0
 
     @property
     def loose_cycles(self) -> int:
@@ -80,21 +83,6 @@ class Solution:
             if abs(new - old) < LOOSE_TOL:
                 return i + 1
         return self.cycles
-
-
-def molecule_of(
-    numbers: Sequence[int] | NDArray[Any], positions: Any, basis: str,
-    charge: int = 0, unpaired: int = 0, unit: str = 'Angstrom',
-    memory: int | None = None,
-) -> Any:
-    """Return a PySCF molecule; positions [n, 3] in `unit`."""
-    from pyscf import gto
-    extra = {} if memory is None else {'max_memory': memory}
-    return gto.M(
-        atom=list(zip(np.asarray(numbers).tolist(),
-                      np.asarray(positions).tolist(), strict=True)),
-        basis=basis, charge=charge, spin=unpaired, unit=unit, verbose=0,
-        **extra)
 
 
 def gpu_fault() -> str:
@@ -136,65 +124,6 @@ def same_functional(one: str, other: str) -> bool:
         return bool(libxc.parse_xc(one) == libxc.parse_xc(other))
     except (KeyError, ValueError, AttributeError):
         return False
-
-
-def same_basis(one: str, other: str) -> bool:
-    """Tell whether two names mean the same basis."""
-    def plain(name: str) -> str:
-        return ''.join(c for c in name.lower() if c.isalnum() or c in '*+')
-    return plain(one) == plain(other)
-
-
-def basis_of(symbol: str, basis: str) -> Any:
-    """Return the shells of an element.
-
-    Raises:
-        Rejection: no_basis.
-    """
-    from pyscf import gto
-    try:
-        shells = gto.basis.load(basis, symbol)
-    except Exception as error:  # of several kinds from release to release
-        raise Rejection('no_basis', f'{basis} has no {symbol}: '
-                        f'{error}') from error
-    if not shells:
-        raise Rejection('no_basis', f'{basis} has no {symbol}')
-    return shells
-
-
-def checked_molecule(
-    numbers: NDArray[Any], positions: Floats, basis: str, charge: int,
-    memory: int,
-) -> Any:
-    """Return the PySCF molecule of a closed-shell frame in bohr.
-
-    Raises:
-        Rejection: no_basis, odd_electrons.
-    """
-    from ase.data import chemical_symbols
-    for number in np.unique(numbers).tolist():
-        if not 1 <= number < len(chemical_symbols):
-            raise Rejection('no_basis', f'there is no element {number}')
-        basis_of(chemical_symbols[number], basis)
-    n_electrons = int(np.sum(numbers)) - charge
-    if n_electrons % 2 or n_electrons <= 0:
-        raise Rejection(
-            'odd_electrons', f'{n_electrons} electrons at charge {charge}: '
-            'only closed shells are computed')
-    return molecule_of(numbers, positions, basis, charge, unit='Bohr',
-                       memory=memory)
-
-
-def shells_of(molecule: Any) -> list[tuple[int, int]]:
-    """Return (atom, l) of the shells in the order of their functions."""
-    return [(int(molecule.bas_atom(i)), int(molecule.bas_angular(i)))
-            for i in range(molecule.nbas)
-            for _ in range(int(molecule.bas_nctr(i)))]
-
-
-def overlap_of(molecule: Any) -> Floats:
-    """Return the overlap [nao, nao]."""
-    return np.asarray(molecule.intor_symmetric('int1e_ovlp'))
 
 
 @dataclass
@@ -310,13 +239,15 @@ class Field:
         self, start: Floats, keep: int = 0, check: bool = True,
         rescue: bool = True,
         orbitals: tuple[Floats, Floats] | None = None,
+        want_fock: bool = True,
     ) -> Solution:
         """Run the SCF from a density, with the ladder where it must be.
 
         `keep`: the cycle whose orbitals are kept, 0: none.  `check` adds
         the last diagonalisation that removes a level shift, `rescue` allows
         the ladder.  `orbitals` (coeff, occ) are those of `start`, for the
-        gradient at cycle 0.
+        gradient at cycle 0.  Without `want_fock` no Fock matrix of the end
+        is built; that of the solution is empty.
         """
         self.integrals()
         began = time.perf_counter()
@@ -327,6 +258,7 @@ class Field:
         made.callback = told.cycle
         made.kernel(dm0=self.on_device(start))
         used = ''
+        plain = len(told.energies), told.ended - began
         for rung in LADDER if rescue else ():
             if made.converged:
                 break
@@ -335,7 +267,8 @@ class Field:
         slope = None
         if orbitals is not None and told.start_fock is not None:
             slope = self.gradient_norm(*orbitals, told.start_fock)
-        return self._solution(made, told, used, began, start, slope)
+        return self._solution(made, told, used, began, start, slope,
+                              want_fock, plain)
 
     def _climbed(self, rung: str, told: _Told) -> Any:
         """Go on from the last density by one rung; returns what ran."""
@@ -364,11 +297,14 @@ class Field:
 
     def _solution(
         self, made: Any, told: _Told, rescue: str, began: float,
-        start: Floats, slope: float | None,
+        start: Floats, slope: float | None, want_fock: bool,
+        plain: tuple[int, float],
     ) -> Solution:
         density = made.make_rdm1()
         fock = told.fock
-        if fock is None:
+        if not want_fock:
+            fock = np.empty((0, 0))
+        elif fock is None:
             fock = self.hcore + made.get_veff(self.molecule, density)
         energy = told.start_energy
         if energy is None:
@@ -379,7 +315,7 @@ class Field:
             on_host(made.mo_coeff), on_host(made.mo_occ),
             len(told.energies), tuple(told.energies), energy,
             (told.ended or time.perf_counter()) - began, rescue, told.kept,
-            slope)
+            slope, *plain)
 
 
 class _Told:

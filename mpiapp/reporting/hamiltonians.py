@@ -21,22 +21,29 @@ PAIRS = ('pred-gt', 'pred-calc', 'gt-calc', 'init-calc')
 
 
 def metric_lines(summary: Any) -> list[str]:
-    """Return the means of the main metrics, a line each.
+    """Return the mean absolute values of the main metrics, a line each.
 
     `summary` is the table of all frames; empty lines where there is none.
     """
     if not len(summary):
         return []
-    means = {(p, m): v for p, m, v in zip(
-        summary['pair'], summary['metric'], summary['mean'], strict=True)}
-    lines = ['', f'{"mean over frames":38s}'
+    # errors of either sign must not cancel
+    means = figures_of(summary, 'mean_abs')
+    lines = ['', f'{"mean absolute over frames":38s}'
              + ''.join(f'{pair:>13s}' for pair in PAIRS)]
     for name, factor, unit in SHOWN:
         cells = [number(means.get((pair, name)), factor) for pair in PAIRS]
         if any(cell.strip() != '-' for cell in cells):
             label = f'{name} [{unit}]' if unit else name
             lines.append(f'{label:38s}' + ''.join(cells))
-    return lines + cycle_lines(means)
+    return lines + cycle_lines(figures_of(summary, 'mean'),
+                               figures_of(summary, 'n'))
+
+
+def figures_of(summary: Any, name: str) -> dict[tuple[str, str], float]:
+    """Return a column of the summary by pair and metric."""
+    return {(p, m): v for p, m, v in zip(
+        summary['pair'], summary['metric'], summary[name], strict=True)}
 
 
 def number(value: float | None, factor: float) -> str:
@@ -44,11 +51,19 @@ def number(value: float | None, factor: float) -> str:
     return f'{"-":>13s}' if value is None else f'{value * factor:13.5g}'
 
 
-def cycle_lines(means: Mapping[tuple[str, str], float]) -> list[str]:
-    """Return the SCF cycles from each start."""
-    cells = [f'{start} {means["scf", f"cycles_{start}"]:.2f}'
-             for start in ('minao', 'atom', 'init', 'pred', 'gt')
-             if ('scf', f'cycles_{start}') in means]
+def cycle_lines(
+    means: Mapping[tuple[str, str], float],
+    counts: Mapping[tuple[str, str], float],
+) -> list[str]:
+    """Return the SCF cycles from each start, and of how many runs."""
+    cells = []
+    for start in ('minao', 'atom', 'init', 'pred', 'gt'):
+        runs = counts.get(('scf', f'converged_{start}'))
+        if runs:
+            key = ('scf', f'cycles_{start}')
+            n = counts.get(key, 0)
+            mean = f' {means[key]:.2f}' if n else ''
+            cells.append(f'{start}{mean} (converged {n:.0f}/{runs:.0f})')
     return [f'{"SCF cycles from":38s}{", ".join(cells)}'] if cells else []
 
 

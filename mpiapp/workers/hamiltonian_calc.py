@@ -20,7 +20,7 @@ from mpiapp.workers.hamiltonian_frames import Ready
 log = logging.getLogger('mpiapp')
 
 #: a change of what is kept makes older files useless
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def pack(made: Calculated, key: str) -> bytes:
         'coeff': s.coeff, 'occ': s.occ, 'cycles': s.cycles,
         'energies': s.energies, 'start_energy': s.start_energy,
         'seconds': s.seconds, 'rescue': s.rescue,
+        'plain_cycles': s.plain_cycles, 'plain_seconds': s.plain_seconds,
         'seconds_forces': made.seconds_forces}
     if made.forces is not None:
         arrays['forces'] = made.forces
@@ -75,7 +76,8 @@ def unpack(data: bytes, key: str) -> Calculated | None:
                 file['occ'], int(file['cycles']),
                 tuple(map(float, file['energies'])),
                 float(file['start_energy']), float(file['seconds']),
-                str(file['rescue']))
+                str(file['rescue']), plain_cycles=int(file['plain_cycles']),
+                plain_seconds=float(file['plain_seconds']))
             forces = file['forces'] if 'forces' in file else None
             return Calculated(solution, forces,
                               float(file['seconds_forces']))

@@ -46,7 +46,8 @@ WHERE = (
     Column('charge', 'records', 'i4', 'e', 'total charge', default=0),
     Column('n_atoms', 'records', 'i4', '1', 'atoms', default=0),
     Column('nao', 'records', 'i4', '1', 'atomic orbitals', default=0),
-    Column('n_electrons', 'records', 'i4', '1', 'electrons', default=0),
+    Column('n_electrons', 'records', 'i4', '1',
+           'electrons outside core potentials', default=0),
 )
 
 RESULTS = (
@@ -125,7 +126,9 @@ def scf_columns() -> list[Column]:
         if start != 'minao':
             made += [
                 Column(f'cycles_saved_{start}', 'scf', 'f8', '1',
-                       'cycles from minao less those from here'),
+                       'cycles from minao, without those of a rescue, less '
+                       'those from here; where both converged, after a '
+                       'rescue a lower bound'),
                 Column(f'seconds_saved_{start}', 'scf', 'f8', 's',
                        'the same in seconds', volatile=True)]
     return made

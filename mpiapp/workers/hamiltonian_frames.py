@@ -11,10 +11,10 @@ from mpiapp.hamiltonians.ao_order import (
     NAMES, ORDERS, Permutation, permutation, proved, shells_size
 )
 from mpiapp.hamiltonians.frame import BOHR_PER_ANGSTROM, Frame, check_contacts
-from mpiapp.potentials.kohn_sham import (
-    FieldSettings, checked_molecule, overlap_of, same_basis, same_functional,
-    shells_of
+from mpiapp.potentials.gaussians import (
+    checked_molecule, overlap_of, same_basis, shells_of
 )
+from mpiapp.potentials.kohn_sham import FieldSettings, same_functional
 from mpiapp.records import Floats, Rejection
 
 #: units of length that are tried where a file names none, in this order
@@ -58,19 +58,23 @@ class Ready:
 
 
 def check_described(frame: Frame, reading: Reading) -> None:
-    """Compare what a file says of its method with what is asked.
+    """Compare what files say of their method with what is asked.
 
     Raises:
         Rejection: xc_mismatch.
     """
-    if frame.basis and not same_basis(frame.basis, reading.field.basis):
-        raise Rejection('xc_mismatch', f'the file is of basis {frame.basis}, '
-                        f'--basis is {reading.field.basis}')
-    if frame.xc and not reading.allow_xc_mismatch \
-            and not same_functional(frame.xc, reading.field.xc):
-        raise Rejection('xc_mismatch', f'the file is of functional '
-                        f'{frame.xc}, --xc is {reading.field.xc}; '
-                        '--allow-xc-mismatch compares all the same')
+    field = reading.field
+    for what, basis, xc in (
+            ('file', frame.basis, frame.xc),
+            ('prediction', frame.prediction_basis, frame.prediction_xc)):
+        if basis and not same_basis(basis, field.basis):
+            raise Rejection('xc_mismatch', f'the {what} is of basis {basis}, '
+                            f'--basis is {field.basis}')
+        if xc and not reading.allow_xc_mismatch \
+                and not same_functional(xc, field.xc):
+            raise Rejection('xc_mismatch', f'the {what} is of functional '
+                            f'{xc}, --xc is {field.xc}; '
+                            '--allow-xc-mismatch compares all the same')
 
 
 def made_ready(frame: Frame, reading: Reading) -> Ready:

@@ -127,7 +127,10 @@ class Inputs:
         if made.shape != frame.reference.shape:
             raise Rejection('wrong_shape', f'the prediction has {len(made)} '
                             f'orbitals, the reference {frame.nao}')
-        return replace(frame, prediction=made)
+        return replace(frame, prediction=made,
+                       prediction_xc=other.prediction_xc or other.xc,
+                       prediction_basis=other.prediction_basis
+                       or other.basis)
 
     def known(self, row: int) -> Row:
         """Return what is known of a frame without reading it."""

@@ -20,6 +20,8 @@ from mpiapp.units import EV_PER_HARTREE, KCAL_PER_EV
 GROUP = 'summary'
 #: groups whose columns of real numbers are summarised
 SUMMARISED = ('metrics', 'scf')
+#: columns of cycles, by start: those of converged runs are summarised
+CYCLES = ('cycles_', 'loose_cycles_')
 
 
 def columns_of(table: str) -> tuple[Column, ...]:
@@ -37,11 +39,17 @@ def columns_of(table: str) -> tuple[Column, ...]:
         real('mean_abs', 'mean of the absolute values: the mean absolute '
              'error, where a metric has a sign'),
         real('std', 'standard deviation, n - 1'),
-        real('median', 'median'), real('p95', '95th percentile'),
-        real('max', 'largest value'),
+        real('median', 'median'),
+        real('p95', '95th percentile, of signed errors that of their '
+             'absolute values'),
+        real('max', 'largest value, of signed errors the largest absolute '
+             'one'),
         real('ci_low', 'lower end of the 95 % bootstrap interval of the '
              'mean'),
         real('ci_high', 'its upper end'),
+        real('abs_ci_low', 'lower end of the 95 % bootstrap interval of '
+             'mean_abs'),
+        real('abs_ci_high', 'its upper end'),
         real('mean_ev', 'the mean in eV, of energies', 'eV'),
         real('mean_kcal', 'the mean in kcal/mol, of energies', 'kcal/mol'),
     )
@@ -84,6 +92,12 @@ def lines_of(
         column = campaign.table[c.name].to_numpy(np.float64)[rows]
         if c.dtype.startswith('i'):
             column = np.where(column < 0, np.nan, column)
+        converged = f'converged_{c.name.rpartition("cycles_")[2]}'
+        if c.name.startswith(CYCLES) and converged in campaign.table:
+            # where the SCF gave up they tell nothing of its length
+            column = np.where(
+                campaign.table[converged].to_numpy()[rows] == 1, column,
+                np.nan)
         if np.isfinite(column).any():
             values[c.name] = column
     units = {c.name: c.unit for c in columns}

@@ -11,9 +11,8 @@ import numpy as np
 from mpiapp.hamiltonians.ao_order import permutation
 from mpiapp.hamiltonians.frame import BOHR_PER_ANGSTROM, check_contacts
 from mpiapp.hamiltonians.perturb import RECIPES
-from mpiapp.potentials.kohn_sham import (
-    Field, FieldSettings, checked_molecule, overlap_of, shells_of
-)
+from mpiapp.potentials.gaussians import checked_molecule, overlap_of, shells_of
+from mpiapp.potentials.kohn_sham import Field, FieldSettings
 from mpiapp.records import Floats, Rejection, Structure
 from mpiapp.store.files import replacing
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpiapp.hamiltonians.aggregates import NAMES, groups_of, summarise
+from mpiapp.hamiltonians.aggregates import (
+    NAMES, groups_of, is_signed, summarise
+)
 from mpiapp.hamiltonians.original import KEYS, means
 from mpiapp.hamiltonians.perturb import RECIPES, noise
+from mpiapp.workers.hamiltonian_columns import PAIRS
 
 SHELLS = [(0, 0), (1, 0), (1, 1)]
 
@@ -22,6 +25,28 @@ def test_figures_are_those_of_the_values() -> None:
     signed = summarise({'a': np.array([1.0, -2.0, 3.0])})['a']
     assert (signed['mean'], signed['mean_abs']) == (
         pytest.approx(2 / 3), 2.0)
+
+
+@pytest.mark.parametrize('name, signed', [
+    ('pred-gt/gap_error', True), ('pred-calc/energy_one_cycle', True),
+    ('start_error_pred', True), ('pred-gt/energy_diff', False),
+    ('cycles_saved_pred', False)])
+def test_the_size_of_signed_errors_is_that_of_absolute_values(
+    name: str, signed: bool,
+) -> None:
+    values = np.array([-5.0, 1.0, 2.0, -3.0])
+    found = summarise({name: values})[name]
+    of = np.abs(values) if signed else values
+    assert found['max'] == of.max()
+    assert found['p95'] == np.percentile(of, 95)
+    assert found['mean'] == -1.25 and found['mean_abs'] == 2.75
+    assert 1.0 <= found['abs_ci_low'] < 2.75 < found['abs_ci_high'] <= 5.0
+
+
+def test_every_metric_named_error_has_a_sign_or_is_none() -> None:
+    named = {name for metrics in PAIRS.values() for name, _, _ in metrics
+             if name.endswith('_error')}
+    assert {n for n in named if not is_signed(n)} == {'dipole_vec_error'}
 
 
 def test_nan_is_counted_and_enters_nothing() -> None:

@@ -216,20 +216,32 @@ def test_transition_states_are_counted(tmp_path: Path) -> None:
 def test_metrics_of_hamiltonians_are_means_over_frames() -> None:
     schema = Schema((*RUN, *columns(
         'metrics', **{'pred-gt__h_mae': 'f8', 'gt-calc__h_mae': 'f8'}),
-        *columns('scf', cycles_minao='i4', cycles_pred='i4')))
+        *columns('scf', cycles_minao='i4', cycles_pred='i4',
+                 converged_pred='i4')))
+    overall = pandas.DataFrame([
+        {'molecule': 'all', 'pair': pair, 'metric': metric, 'unit': 'Hartree',
+         'n': 5, 'mean': -1.0, 'mean_abs': 2.0, 'median': -1.5, 'p95': 4.0,
+         'max': 5.0, 'abs_ci_low': 1.0, 'abs_ci_high': 3.0}
+        for pair, metric in (('pred-gt', 'h_mae'), ('scf', 'cycles_pred'))])
     rows = [schema.complete({
         'status': 1, 'pred-gt/h_mae': float(i), 'cycles_minao': 12,
-        'cycles_pred': 4 + i % 2}) for i in range(5)]
+        'cycles_pred': 4 + i % 2 if i else 50, 'converged_pred': i > 0})
+        for i in range(5)]
     results: Any = SimpleNamespace(
         path=Path('x.h5'), schema=schema, n_records=5, complete=True,
         meta={'program': 'hameval'}, timeline={}, ensembles={}, stages={},
-        table=pandas.DataFrame(rows))
+        table=pandas.DataFrame(rows), summary={
+            'overall': overall, 'molecules': overall.assign(molecule='H2O')})
     report = report_of(results)
-    table = block(report, 'metrics')
+    table = block(report, 'metrics_overall')
     assert column(table, 'metric') == ['h_mae']
-    assert column(table, 'mean') == [2.0]
+    assert column(table, 'mean_abs') == [2.0]
+    assert column(table, 'mean') == [-1.0]
+    assert (column(table, 'abs_ci_low'), column(table, 'abs_ci_high')) == (
+        [1.0], [3.0])
+    assert column(block(report, 'metrics_molecules'), 'molecule') == ['H2O']
     assert len(block(report, 'pred-gt_h_mae').series[0].values) == 5
-    assert block(report, 'scf_cycles').series[0].values == [12.0, 4.4]
+    assert block(report, 'scf_cycles').series[0].values == [12.0, 4.5]
 
 
 def test_a_study_shows_its_best_trial(tmp_path: Path) -> None:

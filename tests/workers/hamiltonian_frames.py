@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from mpiapp.hamiltonians.frame import Frame, frame_from
@@ -12,7 +14,7 @@ from mpiapp.potentials.kohn_sham import FieldSettings
 from mpiapp.records import DONE, Item, Row, Structure
 from mpiapp.workers.hamiltonian import Evaluation, HamiltonianWorker
 from mpiapp.workers.hamiltonian_columns import schema_of
-from mpiapp.workers.hamiltonian_frames import Reading
+from mpiapp.workers.hamiltonian_frames import Reading, made_ready
 from mpiapp.workers.hamiltonian_synth import Synthesis, made_pair
 
 #: cheap, and coarse enough to be so
@@ -46,6 +48,30 @@ def pair(of: Any = WATER, **changes: Any) -> tuple[Any, Any]:
 
 def frame(of: Any = WATER, **changes: Any) -> Frame:
     return frame_from('x', *pair(of, **changes))
+
+
+def in_pyscf() -> Any:
+    """Return a frame in our order and unit."""
+    return made_ready(frame(), Reading(CHEAP)).frame
+
+
+def rmd17(path: Path, **metadata: str) -> None:
+    """Write two samples in the layout of rMD17 files."""
+    whole = in_pyscf()
+    with h5py.File(path, 'w') as file:
+        file.create_group('metadata').attrs.update(metadata)
+        file['splits/test_indices'] = [1]
+        file['splits/val_indices'] = [0]
+        for i in range(2):
+            group = file.create_group(f'sample_{i}')
+            group['positions'] = whole.positions * 0.5291772105638411
+            group['atomic_numbers'] = whole.numbers
+            group['hamiltonian'] = whole.reference + whole.initial
+            group['initial_hamiltonian'] = whole.initial
+            group['overlap'] = whole.overlap
+            group['forces_ha_bohr'] = whole.forces
+            group.attrs['energy_ha'] = whole.energy
+            group.attrs['nbasis'] = whole.nao
 
 
 def evaluation(of: FieldSettings = CHEAP, **changes: Any) -> Evaluation:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from mpiapp.hamiltonians.frame import frame_from
-from mpiapp.potentials.kohn_sham import (
-    Field, checked_molecule, overlap_of, shells_of
-)
+from mpiapp.potentials.gaussians import checked_molecule, overlap_of, shells_of
+from mpiapp.potentials.kohn_sham import Field
 from mpiapp.records import Finished, Row, Status, Suspended
 from mpiapp.workers.hamiltonian import HamiltonianWorker
 from tests.workers.hamiltonian_frames import (
@@ -296,6 +295,8 @@ def test_a_rescued_scf_is_told() -> None:
     row, = done(frame(), settings=evaluation(short))
     assert row['status'] == 1 and row['rescue'] in ('level_shift', 'damping',
                                                     'newton')
+    assert row['cycles_minao'] > 3
+    assert row['cycles_saved_pred'] == 3 - row['cycles_pred']
     assert row['gt-calc/energy_diff'] < SCF_ENERGY
 
 

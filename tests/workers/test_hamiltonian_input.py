@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mpiapp.errors import InputError
+from mpiapp.evaluation import check_inputs
 from mpiapp.hamiltonians.databases import plain
 from mpiapp.hamiltonians.frame import frame_from
 from mpiapp.hamiltonians.pairs import PairFolder
@@ -23,7 +24,7 @@ from mpiapp.workers.hamiltonian_frames import Reading, made_ready
 from mpiapp.workers.hamiltonian_input import Inputs, open_input
 from mpiapp.workers.hamiltonian_synth import write_mapping, write_pair
 from tests.workers.hamiltonian_frames import (
-    AMMONIA, CHEAP, SVP, done, evaluation, frame, pair
+    AMMONIA, CHEAP, SVP, done, evaluation, frame, in_pyscf, pair, rmd17
 )
 
 Change = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -92,6 +93,12 @@ WRONG: Mapping[str, tuple[Change, str]] = {
     'unknown unit': (put('length_unit', 'furlong'), 'overlap_mismatch'),
     'wrong order': (put('format', 'psi4'), 'overlap_mismatch'),
     'another functional': (put('xc', 'b3lyp'), 'xc_mismatch'),
+    'a prediction of another functional': (
+        lambda a, b: b.update(xc='pbe0'), 'xc_mismatch'),
+    'a prediction of another functional alone says so': (
+        lambda a, b: (a.pop('xc'), b.update(xc='pbe0')), 'xc_mismatch'),
+    'a prediction of another basis': (
+        lambda a, b: b.update(basis='6-31g'), 'xc_mismatch'),
     'another basis': (put('basis', '6-31g'), 'xc_mismatch'),
     'delta against the file': (put('remove_init', 0), 'delta_unclear'),
     'reference of something else': (lambda a, b: a.update(
@@ -333,11 +340,6 @@ def test_hdf5_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_file(tmp_path / 'x.h5')
 
 
-def in_pyscf() -> Any:
-    """Return a frame in our order and unit."""
-    return made_ready(frame(), Reading(CHEAP)).frame
-
-
 def test_our_file_gives_back_what_was_written(tmp_path: Path) -> None:
     from dataclasses import replace
     one = in_pyscf()
@@ -361,24 +363,6 @@ def test_our_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert rows[0]['pred-gt/energy_diff'] == 0.0
 
 
-def rmd17(path: Path, **metadata: str) -> None:
-    """Write two samples in the layout of rMD17 files."""
-    whole = in_pyscf()
-    with h5py.File(path, 'w') as file:
-        file.create_group('metadata').attrs.update(metadata)
-        file['splits/test_indices'] = [1]
-        for i in range(2):
-            group = file.create_group(f'sample_{i}')
-            group['positions'] = whole.positions * 0.5291772105638411
-            group['atomic_numbers'] = whole.numbers
-            group['hamiltonian'] = whole.reference + whole.initial
-            group['initial_hamiltonian'] = whole.initial
-            group['overlap'] = whole.overlap
-            group['forces_ha_bohr'] = whole.forces
-            group.attrs['energy_ha'] = whole.energy
-            group.attrs['nbasis'] = whole.nao
-
-
 def test_the_rmd17_layout_is_read_and_proved(tmp_path: Path) -> None:
     rmd17(tmp_path / 'data.h5', basis='sto-3g', functional='pbe')
     file = open_file(tmp_path / 'data.h5')
@@ -389,8 +373,8 @@ def test_the_rmd17_layout_is_read_and_proved(tmp_path: Path) -> None:
     assert row['calc-data/energy_diff'] < 1e-7
     assert row['calc-data/force_mae'] < 1e-4
     assert open_file(tmp_path / 'data.h5', 'test').names == ('sample_1',)
-    with pytest.raises(InputError, match='splits/val'):
-        open_file(tmp_path / 'data.h5', 'val')
+    with pytest.raises(InputError, match='splits/train'):
+        open_file(tmp_path / 'data.h5', 'train')
 
 
 def test_predictions_may_lie_in_another_file(tmp_path: Path) -> None:
@@ -419,6 +403,40 @@ def test_predictions_of_another_description_are_refused(
     inputs = Inputs.open([str(tmp_path / 'data.h5')], str(pairs))
     with pytest.raises(Rejection, match='wrong_partner'):
         inputs.load(0)
+
+
+@pytest.mark.parametrize('named, fault', [
+    ({'functional': 'pbe0'}, 'functional pbe0'),
+    ({'basis': '6-31g'}, 'basis 6-31g')])
+def test_predictions_of_another_method_are_refused(
+    tmp_path: Path, named: dict[str, str], fault: str,
+) -> None:
+    rmd17(tmp_path / 'data.h5', basis='sto-3g', functional='pbe')
+    rmd17(tmp_path / 'pred.h5', **named)
+    inputs = Inputs.open([str(tmp_path / 'data.h5')],
+                         str(tmp_path / 'pred.h5'))
+    with pytest.raises(InputError, match=f'pred.h5: .*{fault}'):
+        check_inputs(inputs, Reading(CHEAP))
+    row, = done(inputs.load(0))
+    assert row['reason'] == 'xc_mismatch'
+    assert f'the prediction is of {fault}' in row['message']
+    if 'functional' in named:
+        row, = done(inputs.load(0),
+                    settings=evaluation(allow_xc_mismatch=True))
+        assert row['status'] == 1, row['message']
+
+
+def test_predictions_of_another_charge_are_refused(tmp_path: Path) -> None:
+    for name in ('data.h5', 'pred.h5'):
+        rmd17(tmp_path / name)
+    for name, charge in (('data.h5', 0), ('pred.h5', 2)):
+        with h5py.File(tmp_path / name, 'r+') as file:
+            file['sample_0'].attrs['charge'] = charge
+    inputs = Inputs.open([str(tmp_path / 'data.h5')],
+                         str(tmp_path / 'pred.h5'))
+    with pytest.raises(Rejection, match='charge of the reference is 0'):
+        inputs.load(0)
+    inputs.load(1)
 
 
 def qh9(path: Path) -> None:

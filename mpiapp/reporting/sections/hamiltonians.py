@@ -1,9 +1,11 @@
 """`hameval`: predicted Hamiltonians against DFT, metric by metric."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from mpiapp.records import Column
+from mpiapp.records import Column, Status
 from mpiapp.reporting.blocks import (
     BLUE, Bars, Block, Field, Histogram, Series, Table
 )
@@ -25,9 +27,13 @@ def blocks(subject: Subject) -> list[Block]:
     metrics = [c for c in subject.results.schema.fixed
                if '/' in c.name and c.name in subject.table.columns
                and np.isfinite(subject.values(c.name)).any()]
-    found: list[Block] = []
-    if metrics:
-        found.append(metric_table(subject, metrics))
+    # files of hameval have it; it is no part of what all results offer
+    summary = getattr(subject.results, 'summary', {})
+    found: list[Block] = [
+        summary_table(name, title, summary[name], metrics)
+        for name, title in (('overall', 'Metrics over all frames'),
+                            ('molecules', 'Metrics by molecule'))
+        if len(summary.get(name, ()))]
     cycles = scf_cycles(subject)
     if cycles is not None:
         found.append(cycles)
@@ -49,23 +55,39 @@ def finite(subject: Subject, name: str) -> np.ndarray:
     return np.asarray(values[np.isfinite(values)])
 
 
-def metric_table(subject: Subject, metrics: list[Column]) -> Table:
-    """Return mean, median and spread of each metric over the frames."""
-    every = [finite(subject, c.name) for c in metrics]
-    return Table('metrics', 'Metrics over all frames', [
-        Field('pair', 'pair', [c.name.partition('/')[0] for c in metrics]),
-        Field('metric', 'metric',
-              [c.name.partition('/')[2] for c in metrics]),
-        Field('unit', 'unit', [c.unit for c in metrics]),
-        Field('frames', 'frames', [len(v) for v in every], 0),
-        Field('mean', 'mean', [v.mean() for v in every], -1),
-        Field('median', 'median', [np.median(v) for v in every], -1),
-        Field('p95', '95 %', [np.percentile(v, 95) for v in every], -1),
-        Field('most', 'most', [v.max() for v in every], -1),
-        Field('meaning', 'meaning', [c.description for c in metrics],
-              brief=False)],
+def summary_table(
+    name: str, title: str, summary: Any, metrics: list[Column],
+) -> Table:
+    """Return a table of the summary: mean absolute values, intervals."""
+    lines = summary[summary['pair'] != 'scf']
+    several = name == 'molecules'
+
+    def text(key: str) -> Field:
+        return Field(key, key, lines[key].tolist())
+
+    def figure(label: str, key: str, brief: bool = False) -> Field:
+        return Field(key, label, lines[key].tolist(), -1, brief=brief)
+    fields = [
+        *([text('molecule')] if several else []),
+        text('pair'), text('metric'), text('unit'),
+        Field('frames', 'frames', lines['n'].tolist(), 0),
+        figure('mean absolute', 'mean_abs', True),
+        figure('95 % interval from', 'abs_ci_low', True),
+        figure('to', 'abs_ci_high', True),
+        figure('mean with sign', 'mean'),
+        figure('median with sign', 'median'),
+        figure('95 % of frames', 'p95'), figure('most', 'max')]
+    if not several:
+        meaning = {c.name: c.description for c in metrics}
+        names = zip(lines['pair'], lines['metric'], strict=True)
+        fields.append(Field(
+            'meaning', 'meaning', [meaning.get(f'{pair}/{metric}', '')
+                                   for pair, metric in names], brief=False))
+    return Table(
+        f'metrics_{name}', title, fields,
         'pred: the prediction; gt: the stored label; calc: DFT computed '
-        'here; init: the usual guess.', terminal=20)
+        'here; init: the usual guess. Intervals: bootstrap over frames, of '
+        'the mean absolute value.', terminal=0 if several else 20)
 
 
 def scf_cycles(subject: Subject) -> Bars | None:
@@ -73,8 +95,7 @@ def scf_cycles(subject: Subject) -> Bars | None:
     starts, means, spreads = [], [], []
     for name in subject.table.columns:
         if name.startswith(CYCLES) and not name.startswith('cycles_saved'):
-            values = finite(subject, name)
-            values = values[values >= 0]
+            values = cycles_of(subject, name)
             if len(values):
                 starts.append(name.removeprefix(CYCLES))
                 means.append(values.mean())
@@ -84,4 +105,16 @@ def scf_cycles(subject: Subject) -> Bars | None:
     return Bars('scf_cycles', 'SCF cycles to convergence', 'cycles', starts,
                 [Series('mean', means, BLUE, spreads)],
                 'By the density that the SCF starts from; errors: standard '
-                'deviation over the frames.')
+                'deviation over the frames. Runs that did not converge are '
+                'left out.')
+
+
+def cycles_of(subject: Subject, name: str) -> np.ndarray:
+    """Return the cycles of converged runs of converged frames."""
+    values = subject.values(name)
+    kept = np.isfinite(values) & (values >= 0)
+    for other, wanted in (('status', int(Status.CONVERGED)), (
+            name.replace(CYCLES, 'converged_'), 1)):
+        if other in subject.table.columns:
+            kept &= subject.values(other) == wanted
+    return np.asarray(values[kept])
