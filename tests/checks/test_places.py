@@ -67,6 +67,8 @@ def test_ranks_on_one_gpu_without_mps_take_turns(
     two = [replace(PLACE, device='cuda:0')] * 2
     with pytest.raises(Doubt, match='2 ranks on one GPU'):
         placing.gpu_sharing(two)
+    own = [replace(PLACE, device='cuda:0', gpu=f'GPU-{r}') for r in range(4)]
+    assert placing.gpu_sharing(own) == '1 rank(s) a GPU'
     (tmp_path / 'control').touch()
     assert placing.mps_runs({'CUDA_MPS_PIPE_DIRECTORY': str(tmp_path)})
 
