@@ -19,31 +19,62 @@ mpiapp_cancelled=''
 # --resume goes on.  scancel ends it, resumable by hand.
 run_job() {
     local code
-    run_step "$@" && code=0 || code=$?
-    echo "job.sh: mpiapp.$1 ended with exit code $code"
-    [ "$code" != 0 ] && [ "$code" != 2 ] && [ "$code" != 3 ] ||
-        leave "$code"
-    [ -z "$mpiapp_cancelled" ] || leave "$code"
-    [ "$code" = 4 ] || count_crash || leave "$code"
-    echo "job.sh: requeued, restart ${SLURM_RESTART_COUNT:-0} so far"
-    scontrol requeue "$SLURM_JOB_ID"
-    sleep 120
+    run_part run_step "$@" && code=0 || code=$?
+    leave "$code"
 }
 
-# The step in the background, as bash runs a trap only when `wait` returns.
+# run_part run_step|run_alone 'PROGRAM [ACTION]' OPTIONS...: as run_job, but
+# after exit codes 0 and 3, which it returns, the script goes on.
+run_part() {
+    local code
+    "$@" && code=0 || code=$?
+    echo "job.sh: mpiapp.$2 ended with exit code $code"
+    [ "$code" != 0 ] && [ "$code" != 3 ] || return "$code"
+    [ "$code" != 2 ] && [ -z "$mpiapp_cancelled" ] &&
+        [ -n "${SLURM_JOB_ID:-}" ] || leave "$code"
+    [ "$code" = 4 ] || count_crash || leave "$code"
+    echo "job.sh: requeued, restart ${SLURM_RESTART_COUNT:-0} so far"
+    scontrol requeue "$SLURM_JOB_ID" || leave "$code"
+    sleep 120
+    exit "$code"
+}
+
+# All ranks, with --resume; without Slurm MPIAPP_RANKS (2) under mpirun.
 run_step() {
-    local step code
-    local -a program launch prefix
-    read -ra program <<<"$1"
+    local program=$1
+    local -a start=(mpirun -n "${MPIAPP_RANKS:-2}")
     shift
-    read -ra launch <<<"${MPIAPP_SRUN:---mpi=pmix}"
-    read -ra prefix <<<"${MPIAPP_PREFIX:-}"
     # srun of Slurm 22.05 to 23.02 does not take --cpus-per-task over
     export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
     # without the option a rank that is killed leaves the others waiting
-    srun --kill-on-bad-exit=1 "${launch[@]}" ${prefix[@]+"${prefix[@]}"} \
-        python -m "mpiapp.${program[0]}" "${program[@]:1}" --resume \
-        --threads-per-rank "$SRUN_CPUS_PER_TASK" "$@" &
+    [ -z "${SLURM_JOB_ID:-}" ] || start=(srun --kill-on-bad-exit=1)
+    run_python "$program" --resume \
+        --threads-per-rank "$SRUN_CPUS_PER_TASK" "$@"
+}
+
+# One process with all the cores of the job, `all_cores`.
+run_alone() {
+    local -a start=()
+    [ -z "${SLURM_JOB_ID:-}" ] || start=(srun --nodes=1 --ntasks=1)
+    SRUN_CPUS_PER_TASK=$(all_cores) run_python "$@"
+}
+
+all_cores() {
+    echo $((${SLURM_NTASKS:-1} * ${SLURM_CPUS_PER_TASK:-1}))
+}
+
+# In the background, as bash runs a trap only when `wait` returns.
+run_python() {
+    local step code
+    local -a program prefix
+    read -ra program <<<"$1"
+    shift
+    read -ra prefix <<<"${MPIAPP_PREFIX:-}"
+    # how srun starts MPI
+    [ "${start[0]:-}" != srun ] ||
+        read -ra start <<<"${start[*]} ${MPIAPP_SRUN:---mpi=pmix}"
+    ${start[@]+"${start[@]}"} ${prefix[@]+"${prefix[@]}"} \
+        python -m "mpiapp.${program[0]}" "${program[@]:1}" "$@" &
     step=$!
     # a step that has just ended is no error
     trap 'kill -USR1 $step || true' USR1

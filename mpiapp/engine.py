@@ -91,6 +91,14 @@ class Plan:
         """Number of records, those outside the window included."""
         return len(self.n_atoms)
 
+    @property
+    def rows(self) -> Mapping[str, Any]:
+        """How many records there are; the wanted ones as [first, end)."""
+        edges = np.flatnonzero(np.diff(
+            self.wanted.astype(np.int8), prepend=0, append=0))
+        return {'n_records': self.n_records,
+                'wanted': edges.reshape(-1, 2).tolist()}
+
     @cached_property
     def costs(self) -> Floats:
         """Predicted seconds [n_records] of each record."""
@@ -158,7 +166,7 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
         if me == 0:
             opened = folder.open_campaign(
                 plan.result, plan.settings, plan.inputs, plan.schema,
-                plan.resume, plan.overwrite)
+                plan.resume, plan.overwrite, plan.rows)
     path, number, digest = comm.bcast(
         opened and (opened.path, opened.run, opened.digest))
     start = starting.start(comm, plan, path, number, digest)

@@ -1,6 +1,7 @@
 """The options of `hameval`, and what the rest is told of them."""
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mpiapp.potentials.kohn_sham import FieldSettings
     from mpiapp.workers.hamiltonian_frames import Reading
     from mpiapp.workers.hamiltonian_input import Inputs
+
+log = logging.getLogger('mpiapp')
 
 #: angstrom; shift of geometries that `synth` uses once more
 RATTLE = 0.02
@@ -296,7 +299,7 @@ def inputs_of(options: Any) -> Inputs:
 
 
 def choose_device(options: Basics, world: World) -> bool:
-    """Tell whether to compute on GPUs.
+    """Tell whether to compute on GPUs; warn of those that can't be used.
 
     Raises:
         InputError: they are asked for and cannot be used.
@@ -309,6 +312,10 @@ def choose_device(options: Basics, world: World) -> bool:
     if fault and options.device == 'cuda':
         raise InputError(f'--device gpu: GPU4PySCF cannot run here ({fault});'
                          ' it comes with the extra "gpu"')
+    if fault and world.comm.rank == 0:
+        log.warning('warning: there are GPUs, but GPU4PySCF cannot run here '
+                    '(%s): computing on the CPU; --device gpu makes this an '
+                    'error', fault)
     return not fault
 
 

@@ -105,7 +105,8 @@ def storage(world: World, options: Options) -> list[Finding]:
     """Collective: check the folder of the results."""
     from mpiapp.checks.storage import check_storage
     return check_storage(world.comm, result_path(options),
-                         options.write_seconds, options.writer)
+                         options.write_seconds, options.writer,
+                         options.resume or options.overwrite)
 
 
 def computing(world: World, options: Options) -> list[Finding]:
@@ -186,19 +187,11 @@ def startable(options: Options) -> str:
     The options of this program alone are left out.
     """
     from dataclasses import fields, replace
-
-    from mpiapp.checks.table import Doubt
-    from mpiapp.errors import InputError
     plain = relaxation.Options(**{
         f.name: getattr(options, f.name)
         for f in fields(relaxation.Options)})
-    try:
-        prepared = relaxation.prepare(replace(plain, dry_run=True))
-        remove_spooled(prepared.collection)
-    except InputError as error:
-        if 'use --resume to continue' in str(error):
-            raise Doubt(str(error)) from error
-        raise
+    prepared = relaxation.prepare(replace(plain, dry_run=True))
+    remove_spooled(prepared.collection)
     return 'options, molecule table and stages are sound'
 
 

@@ -16,6 +16,7 @@ from mpiapp.chemistry.molecules import MoleculeTable
 from mpiapp.chemistry.stereo import stereo_labels
 from mpiapp.config import read_options
 from mpiapp.records import Status, Structure
+from mpiapp.reporting.registry import report_of
 from mpiapp.store.digest import differences
 from mpiapp.store.reader import load
 from mpiapp.structures import Collection
@@ -111,6 +112,17 @@ def test_the_result_has_a_row_a_molecule(reference: Path) -> None:
     energies = [float(s.tags['E']) for s in structures(reference)[4:8]]
     assert np.abs(campaign.ragged('e_conformer', 1)
                   - energies).max() < TAG_ROUNDING
+
+
+def test_the_page_of_the_attempts_shows_when_each_was_made(
+    reference: Path,
+) -> None:
+    attempts = load(reference.with_name('x_attempts.h5'))
+    done = attempts.table['finished_at'] > 0
+    assert done.sum() == (attempts.table['status'] == 1).sum() > 0
+    spans = [b for s in report_of(attempts).sections for b in s.blocks
+             if getattr(b, 'name', '') == 'ranks']
+    assert len(spans) == 1
 
 
 @needs_mpirun

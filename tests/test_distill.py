@@ -335,7 +335,8 @@ def test_commands_and_options_of_the_page_exist() -> None:
     page = (ROOT / 'docs' / 'distill.md').read_text()
     script = (ROOT / 'jobs' / 'distill.sbatch').read_text()
     text = re.sub(r'\\\n\s*', ' ', page + script)
-    lines = re.findall(r'mpiapp\.distill (\w+) ([^`\n|]+)', text)
+    lines = re.findall(r"(?:mpiapp\.|')distill (\w+)'? ([^`\n|]+)",
+                       text.replace('$DEVICE', 'cuda'))
     assert {name for name, _ in lines} == set(classes)
     for name, line in lines:
         # a variable of the script stands for any value

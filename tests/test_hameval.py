@@ -423,14 +423,18 @@ def test_two_ranks_on_one_gpu_need_to_be_allowed(
     ('cuda', 'cpu', 'GPU4PySCF cannot run here'),
     ('auto', 'cuda:0', ''), ('auto', 'cpu', ''), ('cpu', 'cuda:0', '')])
 def test_a_gpu_is_never_silently_replaced(
-    monkeypatch: pytest.MonkeyPatch, device: str, there: str, fault: str,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    device: str, there: str, fault: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, 'cupy', None)
+    monkeypatch.setattr(evaluation.log, 'propagate', True)
     seat = Placement(Seat(), 'here', (0,), 1, there)
     world = World(SerialComm(), seat, (seat,))
     options = evaluation.RunOptions(device=device)
     if not fault:
         assert not evaluation.choose_device(options, world)
+        told = 'there are GPUs, but' in caplog.text
+        assert told == (device == 'auto' and there != 'cpu')
         return
     with pytest.raises(InputError, match=fault):
         evaluation.choose_device(options, world)

@@ -73,6 +73,27 @@ def test_what_stops_the_job_is_found(
     assert 'Traceback' not in done.output
 
 
+def test_results_that_are_there_stop_preflight_as_they_stop_the_job(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    job = ['--sdf', data_dir / 'dimers/library_sample.sdf', '--calculator',
+           'lj', '--output-prefix', tmp_path / 'x', '--max-steps', '1']
+    assert run('reopt', *job).code == 0
+    quick = (*job, '--write-seconds', '0')
+    for more, code, words in (
+        ((), 2, 'x.h5 exists: the job needs --resume, --overwrite'),
+        (('--resume',), 0, 'the job would run'),
+        (('--overwrite',), 0, 'the job would run'),
+        (('--resume', '--fmax', '0.5'), 2, 'was started differently'),
+    ):
+        said = run('preflight', *quick, *more)
+        assert said.code == code, said.output
+        assert words in said.output
+        assert ('the job needs' in said.output) == (not more)
+        dry = run('reopt', *job, *more, '--dry-run')
+        assert dry.code == code, dry.output
+
+
 def test_a_method_that_fails_on_the_conformers_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

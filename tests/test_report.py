@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mpiapp.engine import Plan
+from mpiapp.partition import CostModel
 from mpiapp.records import RELAX
 from mpiapp.reporting import watching
 from mpiapp.store.folder import folder_of, journal_name, open_campaign
@@ -131,11 +134,13 @@ def test_files_without_a_record_in_common_are_told(
 class Running:
     """A campaign whose journals are being written."""
 
-    def __init__(self, result: Path, n: int, rng: Any) -> None:
+    def __init__(
+        self, result: Path, n: int, rng: Any, rows: Any = None,
+    ) -> None:
         self.rng = rng
         self.campaign = open_campaign(
             result, {}, [{'path': 'a', 'sha256': '0', 'n_records': n}],
-            RELAX)
+            RELAX, rows=rows)
         self.journal = JournalWriter(
             folder_of(result) / journal_name(1, 0), RELAX,
             {'digest': '', 'rank': 0, 'run': 1})
@@ -156,7 +161,7 @@ def test_a_follower_sees_what_is_appended(tmp_path: Path, rng: Any) -> None:
     job.finish(0, 1, 40)
     job.journal.append_state(7, b'state')
     now = follower.look()
-    assert (now.n_done, now.n_records, now.suspended) == (3, 50, 1)
+    assert (now.n_done, now.n_wanted, now.suspended) == (3, 50, 1)
     assert now.reasons[40] == 'charged' and now.statuses[1] == 1
     job.finish(7)
     now = follower.look()
@@ -164,6 +169,44 @@ def test_a_follower_sees_what_is_appended(tmp_path: Path, rng: Any) -> None:
     assert now.by_rank == {0: 4}
     assert now.worked_on is True and watching.ended(now) == ''
     job.close()
+
+
+@pytest.mark.parametrize('wanted, done, seen', [
+    # more records than inputs, as samples x draws of them
+    ([[0, 25]], range(25), (25, 25)),
+    # a window, with records of an earlier one
+    ([[20, 25]], (*range(10), 20, 24), (2, 5)),
+    ([[0, 2], [8, 10]], (1, 2, 7, 9, 10), (2, 4)),
+    ([], (1, 2), (0, 0)),
+])
+def test_a_follower_counts_what_the_campaign_works_on(
+    wanted: list[list[int]], done: Any, seen: tuple[int, int],
+    tmp_path: Path, rng: Any,
+) -> None:
+    job = Running(tmp_path / 'x.h5', 10, rng,
+                  {'n_records': 25, 'wanted': wanted})
+    job.finish(*done)
+    job.close()
+    now = Follower(tmp_path / 'x.h5').look()
+    assert (now.n_done, now.n_wanted) == seen
+    assert len(now.statuses) == seen[0]
+
+
+def test_a_plan_tells_which_rows_it_works_on(tmp_path: Path) -> None:
+    plan = Plan(RELAX, tmp_path / 'x.h5', np.ones(6, np.int32), CostModel(),
+                np.array([0, 1, 1, 0, 0, 1], bool), {}, [])
+    assert plan.rows == {'n_records': 6, 'wanted': [[1, 3], [5, 6]]}
+    assert replace(plan, wanted=np.ones(6, bool)).rows['wanted'] == [[0, 6]]
+    assert replace(plan, wanted=np.zeros(6, bool)).rows['wanted'] == []
+
+
+def test_no_time_that_is_left_is_negative(tmp_path: Path, rng: Any) -> None:
+    # of a version that told the inputs alone
+    job = Running(tmp_path / 'x.h5', 10, rng)
+    job.finish(*range(10))
+    now = replace(Follower(tmp_path / 'x.h5').look(), n_wanted=4)
+    job.close()
+    assert watching.line(now, 0.5).endswith(' 0s left')
 
 
 def test_a_torn_entry_is_read_when_it_is_whole(

@@ -13,6 +13,7 @@ import pytest
 
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest, differences
+from mpiapp.store.following import Follower
 from mpiapp.store.reader import load
 from tests.jobs import Ended, needs_mpirun, run, run_and
 
@@ -59,6 +60,14 @@ def test_a_row_for_each_draw_and_files_beside_it(reference: Path) -> None:
         assert {'samples', 'results', 'final_coords', 'meta'} <= set(file)
     frames = reference.with_suffix('.xyz').read_text().count('Properties')
     assert frames == 8
+
+
+def test_who_follows_is_told_of_draws_and_not_of_inputs(
+    reference: Path,
+) -> None:
+    now = Follower(reference).look()
+    assert load(reference).meta['inputs'][0]['n_records'] != 8
+    assert (now.n_done, now.n_wanted) == (8, 8)
 
 
 @needs_mpirun

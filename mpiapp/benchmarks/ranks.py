@@ -1,4 +1,5 @@
-"""How much faster two ranks are: the same ensemble on 1 and on 2 of them.
+"""How much faster two ranks are: the same ensemble on 1 and on 2 of them,
+or on more, also more than cores.
 
 Runs of `reopt` under mpirun, in turns; what is compared is the time from the
 first pull to the last result, and that of the whole command.  The results
@@ -30,8 +31,8 @@ ENSEMBLE = ('dimers/library_sample.sdf', 'dimers/moe_et_5.sdf',
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--ranks', type=int, default=2, metavar='N',
-                        help='compared with one')
+    parser.add_argument('--ranks', type=int, nargs='+', default=[2],
+                        metavar='N', help='each compared with one')
     parser.add_argument('--sdf', nargs='+', default=[], metavar='FILE',
                         help='an ensemble instead of the bundled one')
     parser.add_argument('--model-path', metavar='FILE',
@@ -49,19 +50,24 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: wrong options, or a job that ends badly.
     """
-    if options.rounds < 1 or options.ranks < 2:
-        raise InputError('--rounds must be at least 1, --ranks at least 2')
+    if options.rounds < 1 or min(options.ranks) < 1:
+        raise InputError('--rounds and --ranks must be at least 1')
+    more = sorted(set(options.ranks) - {1})
+    if not more:
+        raise InputError('--ranks must be at least 2 once: one is what '
+                         'the others are compared with')
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(options.rounds):
-            for n in (1, options.ranks):
+            for n in (1, *more):
                 rows.append(job(options, n, Path(folder) / f'{i}_{n}'))
                 print(line(rows[-1]), flush=True)
     result = summarised(rows, options)
-    low, middle, high = result['ratio']
-    print(f'{options.ranks} ranks take {middle:.3f} ({low:.3f}-{high:.3f}) '
-          f'of the time of one, results '
-          f'{"equal" if result["equal"] else "DIFFER"}')
+    equal = 'equal' if result['equal'] else 'DIFFER'
+    for n in more:
+        low, middle, high = result['ratios'][n]
+        print(f'{n} ranks take {middle:.3f} ({low:.3f}-{high:.3f}) of the '
+              f'time of one, results {equal}')
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1))
     return int(not result['equal'])
@@ -114,13 +120,18 @@ def job(options: argparse.Namespace, n: int, prefix: Path) -> dict[str, Any]:
 def summarised(
     rows: Sequence[dict[str, Any]], options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Return quartiles of the ratios within a round."""
-    one, many = rows[::2], rows[1::2]
+    """Return quartiles of the ratios to one rank within a round."""
+    by_ranks: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_ranks.setdefault(row['ranks'], []).append(row)
+    one = by_ranks.pop(1)
+
+    def ratios(what: str) -> dict[int, tuple[float, ...]]:
+        return {n: tuple(quartiles([b[what] / a[what]
+                                    for a, b in zip(one, many)]))
+                for n, many in by_ranks.items()}
     return {
-        'ratio': quartiles([b['wall_s'] / a['wall_s']
-                            for a, b in zip(one, many)]),
-        'command_ratio': quartiles([b['command_s'] / a['command_s']
-                                    for a, b in zip(one, many)]),
+        'ratios': ratios('wall_s'), 'command_ratios': ratios('command_s'),
         'equal': len({row['digest'] for row in rows}) == 1,
         'n': len(one), 'runs': list(rows), 'machine': machine(),
         'versions': versions(),

@@ -11,6 +11,7 @@ from typing import Any
 from mpiapp.checks.table import Doubt, Finding, Unfit, on_all, on_root
 from mpiapp.parallel import binding
 from mpiapp.parallel.binding import Placement
+from mpiapp.parallel.gpus import ranks_by_gpu
 from mpiapp.parallel.launch import World
 from mpiapp.parallel.workqueue import node_sizes
 
@@ -158,8 +159,7 @@ def driver() -> str:
 
 def gpu_sharing(placements: Sequence[Placement]) -> str:
     """Tell how many ranks a GPU has; MPS lets them compute at once."""
-    used: Counter[tuple[str, str]] = Counter(
-        (p.host, p.device) for p in placements if p.device != 'cpu')
+    used = ranks_by_gpu(placements)
     if not used:
         return 'none used'
     most = max(used.values())

@@ -27,10 +27,14 @@ SLOW_SYNC = 0.2
 
 def check_storage(
     comm: Any, result: Path, seconds: float, writer: str,
+    goes_on: bool = False,
 ) -> list[Finding]:
-    """Collective: try the folder of `result` as a job would use it."""
+    """Collective: try the folder of `result` as a job would use it.
+
+    The job `goes_on` with results that are there, or replaces them.
+    """
     name = 'output folder'
-    writable = on_root(comm, name, lambda: folder(result))
+    writable = on_root(comm, name, lambda: folder(result, goes_on))
     if writable.verdict == FAIL:
         return [writable, Finding('HDF5', NOTE, 'not tried')]
     with scratch(comm, result.parent) as path:
@@ -43,12 +47,16 @@ def check_storage(
         ]
 
 
-def folder(result: Path) -> str:
-    """Return the folder of the results; it is not made."""
+def folder(result: Path, goes_on: bool) -> str:
+    """Return the folder of the results; it is not made.
+
+    Raises:
+        Unfit: results are there, and the job is not to touch them.
+    """
     check_output(result, create=False)
-    if result.exists():
-        raise Doubt(f'{result} exists: the job needs --resume or '
-                    '--overwrite')
+    if result.exists() and not goes_on:
+        raise Unfit(f'{result} exists: the job needs --resume, --overwrite '
+                    'or another name for the output')
     return str(result.parent.absolute())
 
 

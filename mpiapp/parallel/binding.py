@@ -37,14 +37,17 @@ class Seat:
 
 @dataclass(frozen=True)
 class Placement:
-    """What a rank got: `cpus` it may run on, threads, device."""
+    """What a rank got: `cpus` it may run on, threads, device.
+
+    `gpu` is the UUID of the device, '' where it is not known.
+    """
 
     seat: Seat
     host: str
     cpus: tuple[int, ...]
     threads: int
     device: str
-    note: str = ''
+    gpu: str = ''
 
 
 def _slurm_local_size(env: Mapping[str, str]) -> int:
@@ -149,8 +152,9 @@ def choose_gpu(
     """Return the GPU of this rank, '' for CPU.
 
     `device` is auto, cpu or cuda; `gpu_ids` narrows the visible list.  One
-    visible device under several local ranks is a launcher that gave each
-    task its own (`--gpus-per-task`), unless the launcher is not Slurm.
+    visible device under several local ranks of Slurm may be one that each
+    task has for itself (`--gpus-per-task`): whether it is, `gpus` sees when
+    the ranks have met.
 
     Raises:
         InputError: CUDA asked for and absent, unknown ids, or more ranks

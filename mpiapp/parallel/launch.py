@@ -15,11 +15,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from mpiapp.errors import InputError, StoreError
-from mpiapp.parallel import binding, elastic
+from mpiapp.parallel import binding, elastic, gpus
 from mpiapp.parallel.agree import AgreedExit, agree
 from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.witness import NoWitness, Witness, call_witness
@@ -168,10 +168,20 @@ def _enter(
 ) -> World:
     """Collective: check the launch, open the logs, meet the other ranks."""
     _check_size(comm, placement.seat)
+    placements = tuple(comm.allgather(placement))
+    with agree(comm, 'sharing the GPUs'):
+        gpus.check_sharing(placements, resources.ranks_per_gpu)
     with agree(comm, 'opening the logs'):
         _set_logging(comm, resources)
-    return World(comm, placement, tuple(comm.allgather(placement)), watch,
-                 witness)
+    return World(comm, placement, placements, watch, witness)
+
+
+def _known_gpu(placement: binding.Placement) -> binding.Placement:
+    """Add the UUID of the GPU, where other ranks could be on the same."""
+    if placement.device == 'cpu' or placement.seat.local_size == 1:
+        return placement
+    return replace(placement, gpu=gpus.identity(
+        placement.device.removeprefix('cuda:'), gpus.driver_list()))
 
 
 def _run(
@@ -234,6 +244,7 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     except InputError as error:
         leave(USAGE, f'error: {error}')
     binding.occupy(placement)
+    placement = _known_gpu(placement)
     with StopWatch(resources.time_limit) as watch, \
             witnessed(placement.seat) as witness:
         comm = _start_mpi().COMM_WORLD.Dup()

@@ -26,8 +26,8 @@ class Moment(Protocol):
     """How far a campaign is; see `mpiapp.store.following.Look`."""
 
     @property
-    def n_records(self) -> int:
-        """Return the number of all records."""
+    def n_wanted(self) -> int:
+        """Return the number of records that are worked on."""
 
     @property
     def n_done(self) -> int:
@@ -131,13 +131,18 @@ def follow(campaign: Looking, interval: float | None) -> int:
     return 0
 
 
+def seconds_left(now: Moment, rate: float) -> float:
+    """Return the seconds that the rest takes at a rate; NaN: unknown."""
+    rest = max(now.n_wanted - now.n_done, 0)
+    return rest / rate if rate > 0 else float('nan')
+
+
 def line(now: Moment, rate: float) -> str:
     """Return how far it is in one line."""
-    left = (now.n_records - now.n_done) / rate if rate > 0 else float('nan')
     counts = Counter(Status(s).name.lower() for s in now.statuses.values())
     words = ', '.join(f'{n} {w}' for w, n in counts.most_common())
-    return (f'{now.n_done}/{now.n_records} done ({words or "nothing yet"}), '
-            f'{rate:.3g} records/s, {clock(left)} left')
+    return (f'{now.n_done}/{now.n_wanted} done ({words or "nothing yet"}), '
+            f'{rate:.3g} records/s, {clock(seconds_left(now, rate))} left')
 
 
 def drawn(now: Moment, rate: float) -> RenderableType:
@@ -145,11 +150,11 @@ def drawn(now: Moment, rate: float) -> RenderableType:
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
-    share = now.n_done / max(now.n_records, 1)
+    share = min(now.n_done / max(now.n_wanted, 1), 1.0)
     full = round(BAR * share)
-    left = (now.n_records - now.n_done) / rate if rate > 0 else float('nan')
+    left = seconds_left(now, rate)
     head = (f'[blue]{"━" * full}[/blue][dim]{"━" * (BAR - full)}[/dim] '
-            f'{now.n_done}/{now.n_records}  {100 * share:.1f} %  '
+            f'{now.n_done}/{now.n_wanted}  {100 * share:.1f} %  '
             f'{rate:.3g} records/s  {clock(left)} left  run {now.runs}')
     states = Table(box=None, pad_edge=False, show_header=True)
     states.add_column('status')

@@ -74,12 +74,15 @@ def open_campaign(
     result: Path, settings: Mapping[str, Any],
     inputs: Sequence[Mapping[str, Any]], schema: Schema,
     resume: bool = False, overwrite: bool = False,
+    rows: Mapping[str, Any] | None = None,
 ) -> CampaignFolder:
     """Start or continue the campaign whose result file is `result`.
 
     To be called by one process.  `settings` is JSON data that must not
     change between runs; `inputs` are mappings with `path`, `sha256` and
-    `n_records`, to which files may be added at the end.
+    `n_records`, to which files may be added at the end.  `rows` (JSON data)
+    tells those who follow the campaign which it works on; never compared,
+    as it may be others on resume.
 
     Raises:
         InputError: results are there and neither resume nor overwrite is
@@ -99,7 +102,8 @@ def open_campaign(
             if overwrite:
                 _clear(result, folder)
             run = 1 if fresh else int(_read(folder)['runs']) + 1
-            _write(folder, {**described, 'runs': run})
+            _write(folder, {**described, 'runs': run,
+                            **({'rows': dict(rows)} if rows else {})})
         except BaseException:
             os.close(lock)
             raise

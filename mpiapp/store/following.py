@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from mpiapp.store.packing import RowPacker
 class Look:
     """How far a campaign is at one moment.
 
+    `n_wanted` counts the records that it works on, and what else is told is
+    of these alone (a window of them may have been done by an earlier run).
     `statuses` map a row to its last status, `reasons` to the reason of it;
     `by_rank` counts what each rank finished in the last run, `latest` are
     the rows that were finished last, oldest first.  `worked_on`: True or
@@ -34,7 +38,7 @@ class Look:
     else None.
     """
 
-    n_records: int
+    n_wanted: int
     runs: int
     statuses: dict[int, int]
     reasons: dict[int, str]
@@ -97,14 +101,18 @@ class Follower:
         path = self.folder / DESCRIPTION
         try:
             found = json.loads(path.read_text('utf-8'))
+            # of an earlier version: what the inputs have
             n = sum(int(i['n_records']) for i in found['inputs'])
-            return {'n_records': n, 'runs': int(found['runs'])}
+            wanted = found.get('rows', {}).get('wanted', [[0, n]])
+            return {'wanted': [(int(a), int(b)) for a, b in wanted],
+                    'runs': int(found['runs'])}
         except FileNotFoundError as error:
             hint = f'; {self.result} is there: look at it without --watch' \
                 if self.result.exists() else ''
             raise InputError(f'no campaign to watch at {self.folder}'
                              f'{hint}') from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError,
+                AttributeError) as error:
             raise InputError(f'cannot read {path}: {error}') from error
 
     def look(self) -> Look:
@@ -113,8 +121,10 @@ class Follower:
         for name in journal_names(self.folder):
             self._read(name)
         tally, runs = self._tally, self._described['runs']
+        wanted = self._described['wanted']
+        statuses = within(wanted, tally.statuses)
         return Look(
-            self._described['n_records'], runs, dict(tally.statuses),
+            sum(end - first for first, end in wanted), runs, statuses,
             dict(tally.reasons), len(tally.states),
             {rank: n for (run, rank), n in sorted(tally.by_rank.items())
              if run == runs},
@@ -193,3 +203,13 @@ class Follower:
             return None
         return Path(f'/proc/{words[1]}').exists() \
             if Path('/proc/self').exists() else None
+
+
+def within(
+    ranges: Sequence[tuple[int, int]], by_row: Mapping[int, int],
+) -> dict[int, int]:
+    """Return the entries whose row is in sorted ranges [first, end)."""
+    firsts = [first for first, _ in ranges]
+    ends = [0, *(end for _, end in ranges)]
+    return {row: value for row, value in by_row.items()
+            if row < ends[bisect_right(firsts, row)]}

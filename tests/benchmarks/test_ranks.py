@@ -33,8 +33,8 @@ def test_two_ranks_give_the_same_bytes(ensemble, tmp_path, capsys):
     assert found['equal']
     assert [run['ranks'] for run in found['runs']] == [1, 2]
     one, two = found['runs']
-    assert found['ratio'] == [pytest.approx(
-        two['wall_s'] / one['wall_s'])] * 3
+    assert found['ratios'] == {'2': [pytest.approx(
+        two['wall_s'] / one['wall_s'])] * 3}
     assert len(two['work_s']) == 2
     assert 'results equal' in capsys.readouterr().out
 
@@ -46,6 +46,22 @@ def test_results_that_differ_are_a_failure(monkeypatch, capsys):
     assert bench.main(['ranks', '--rounds', '2']) == 1
     assert '0.500 (0.500-0.500) of the time of one, results DIFFER' in \
         capsys.readouterr().out
+
+
+@needs_mpirun
+def test_more_ranks_than_cores_give_the_same_bytes(
+    ensemble, tmp_path, capsys,
+):
+    out = tmp_path / 'out.json'
+    code = bench.main(['ranks', '--ranks', '1', '4', '8', '--rounds', '1',
+                       '--calculator', 'lj', '--sdf', str(ensemble),
+                       '--json', str(out)])
+    said = capsys.readouterr()
+    assert code == 0, said
+    found = json.loads(out.read_text())
+    assert [run['ranks'] for run in found['runs']] == [1, 4, 8]
+    assert found['equal'] and set(found['ratios']) == {'4', '8'}
+    assert '8 ranks take' in said.out
 
 
 def test_a_job_that_fails_shows_its_output(monkeypatch, capsys):
@@ -62,7 +78,8 @@ def test_an_absent_launcher_is_said(monkeypatch, capsys):
     assert 'there is no mpirun' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('words', [['--rounds', '0'], ['--ranks', '1']])
+@pytest.mark.parametrize('words', [
+    ['--rounds', '0'], ['--ranks', '1'], ['--ranks', '2', '0']])
 def test_wrong_numbers_are_refused(words, capsys):
     assert bench.main(['ranks', *words]) == 2
-    assert 'must be at least 1' in capsys.readouterr().err
+    assert 'must be at least' in capsys.readouterr().err

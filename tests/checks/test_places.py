@@ -67,6 +67,8 @@ def test_ranks_on_one_gpu_without_mps_take_turns(
     two = [replace(PLACE, device='cuda:0')] * 2
     with pytest.raises(Doubt, match='2 ranks on one GPU'):
         placing.gpu_sharing(two)
+    own = [replace(PLACE, device='cuda:0', gpu=f'GPU-{r}') for r in range(4)]
+    assert placing.gpu_sharing(own) == '1 rank(s) a GPU'
     (tmp_path / 'control').touch()
     assert placing.mps_runs({'CUDA_MPS_PIPE_DIRECTORY': str(tmp_path)})
 
@@ -87,13 +89,16 @@ def test_a_folder_that_is_none_fails_and_nothing_more_is_tried(
     assert found[0].verdict == FAIL
     assert 'is not a folder' in found[0].text
     with pytest.raises(InputError):
-        storage.folder(tmp_path / 'file' / 'x.h5')
+        storage.folder(tmp_path / 'file' / 'x.h5', goes_on=False)
 
 
-def test_results_that_are_there_are_told(tmp_path: Path) -> None:
+def test_results_in_the_way_fail_unless_the_job_goes_on_with_them(
+    tmp_path: Path,
+) -> None:
     (tmp_path / 'x.h5').touch()
-    with pytest.raises(Doubt, match='--resume or --overwrite'):
-        storage.folder(tmp_path / 'x.h5')
+    with pytest.raises(Unfit, match='--resume, --overwrite'):
+        storage.folder(tmp_path / 'x.h5', goes_on=False)
+    assert storage.folder(tmp_path / 'x.h5', goes_on=True) == str(tmp_path)
 
 
 def test_mpi_io_that_is_asked_for_and_absent_fails(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from mpiapp.errors import InputError
 from mpiapp.parallel.binding import (
-    Seat, choose_cpus, choose_gpu, from_ranges, near_block, near_cpus,
-    of_local_ranks, seat_from, visible_gpus
+    Placement, Seat, choose_cpus, choose_gpu, from_ranges, near_block,
+    near_cpus, of_local_ranks, seat_from, visible_gpus
 )
+from mpiapp.parallel.gpus import check_sharing, identity, ranks_by_gpu
 
 RECORDED = {
     'Open MPI 4, bound': ({
@@ -116,6 +117,57 @@ def test_gpus_per_task_is_one_device_for_every_rank() -> None:
     for local in range(4):
         seat = Seat('srun', local, 4, local, 4)
         assert choose_gpu('cuda', ['0'], seat, 1) == '0'
+
+
+WHOLE = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-8932f937-d72c-4106)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-1f2e0000-aaaa-bbbb)
+"""
+DIVIDED = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-0000aaaa-1111)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d)
+  MIG 1g.5gb      Device  1: (UUID: MIG-d978f2d1-2944)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-0000bbbb-2222)
+"""
+
+
+@pytest.mark.parametrize('gpu, listed, uuid', [
+    ('0', WHOLE, 'GPU-8932f937-d72c-4106'),
+    ('1', WHOLE, 'GPU-1f2e0000-aaaa-bbbb'),
+    ('2', WHOLE, ''), ('0', '', ''),
+    ('GPU-1f2e', WHOLE, 'GPU-1f2e0000-aaaa-bbbb'),
+    ('GPU-1f2e', '', 'GPU-1f2e'),
+    ('0', DIVIDED, 'MIG-c7384736-a75d'),
+    ('1', DIVIDED, 'GPU-0000bbbb-2222'),
+    ('MIG-d978f2d1-2944', DIVIDED, 'MIG-d978f2d1-2944'),
+    # the older way of writing it
+    ('MIG-GPU-8932f937/1/0', WHOLE, 'MIG-GPU-8932f937/1/0'),
+])
+def test_a_gpu_is_known_by_its_uuid(
+    gpu: str, listed: str, uuid: str,
+) -> None:
+    assert identity(gpu, listed) == uuid
+
+
+def on_gpus(*uuids: str, host: str = 'a') -> list[Placement]:
+    """Return ranks that each see one GPU, `0`, as cgroups show it."""
+    return [Placement(Seat('srun', r, len(uuids), r, len(uuids)), host,
+                      (r,), 1, 'cuda:0', uuid)
+            for r, uuid in enumerate(uuids)]
+
+
+def test_ranks_with_a_gpu_each_are_told_from_ranks_on_one() -> None:
+    own = on_gpus('GPU-1', 'GPU-2', 'GPU-3')
+    check_sharing(own, 1)
+    assert set(ranks_by_gpu(own).values()) == {1}
+    shared = on_gpus('GPU-1', 'GPU-1', 'GPU-2')
+    with pytest.raises(InputError, match='2 ranks on a share the GPU GPU-1'):
+        check_sharing(shared, 1)
+    check_sharing(shared, 2)
+    check_sharing([*on_gpus('GPU-1'), *on_gpus('GPU-1', host='b')], 1)
+
+
+def test_gpus_that_are_not_known_are_believed() -> None:
+    check_sharing(on_gpus('', '', ''), 1)
+    assert ranks_by_gpu(on_gpus('', '')) == {('a', 'cuda:0'): 2}
 
 
 def test_gpus_per_node_are_dealt_by_local_rank() -> None:

@@ -31,6 +31,10 @@ WARNED_SECONDS = 90
 #: two nodes of two ranks each have, without asking rank 0 for more, a first
 #: record a rank and two ranges of two records
 MOST_WITHOUT_ASKING = 12
+#: a program that asks for a GPU and does nothing
+ON_A_GPU = '''import sys
+from mpiapp.parallel.launch import Resources, launch
+sys.exit(launch(lambda world: 0, Resources(device='cuda')))'''
 #: relaxed until they are stopped: no force is that small
 ENDLESS = ('--fmax', '1e-30', '--max-steps', '1000000')
 
@@ -63,12 +67,14 @@ class Srun:
         """Return the command line of one process."""
         return [sys.executable, '-m', 'mpiapp.reopt', *map(str, words)]
 
-    def start(self, line: Sequence[str]) -> subprocess.Popen[str]:
+    def start(
+        self, line: Sequence[str], **extra: str,
+    ) -> subprocess.Popen[str]:
         """Start a command as a user of the cluster does."""
         return subprocess.Popen(
             line, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-            env=self.cluster.environment)
+            env={**self.cluster.environment, **extra})
 
     def __call__(self, n: int, nodes: int, *words: object) -> Ended:
         return ended(self.start(self.line(n, nodes, *words)), LIMIT_SECONDS)
@@ -104,6 +110,25 @@ def seats(output: str) -> list[str]:
     """Return host and local rank of each rank from the binding table."""
     rows = re.findall(r'^ +\d+  (\S+) +(\d/\d)  ', output, re.M)
     return [' '.join(row) for row in rows]
+
+
+@pytest.mark.parametrize('uuid, code', [
+    ('GPU-0', 2), ('GPU-$SLURM_LOCALID', 0)])
+def test_ranks_that_see_one_gpu_may_have_one_each(
+    uuid: str, code: int, srun: Srun, tmp_path: Path,
+) -> None:
+    """As --gpus-per-node=1 and --gpus-per-task=1 under cgroups look."""
+    driver = tmp_path / 'nvidia-smi'
+    driver.write_text(f'#!/bin/sh\necho "GPU 0: X (UUID: {uuid})"\n')
+    driver.chmod(0o755)
+    line = [*srun.line(2, 1)[:-2], '-c', ON_A_GPU]
+    done = ended(srun.start(
+        line, CUDA_VISIBLE_DEVICES='0',
+        PATH=f'{tmp_path}:{srun.cluster.environment["PATH"]}'),
+        LIMIT_SECONDS)
+    assert done.code == code, done.output
+    assert ('2 ranks on' in done.output
+            and '--ranks-per-gpu 2' in done.output) == (code == 2)
 
 
 @pytest.mark.parametrize('n, nodes, expected', [
