@@ -67,8 +67,13 @@ class Trial:
         if state != OK:
             self.way = None
             # what is not ok prints no time (R2)
-            for name in ('samples', 'steady', 'phases'):
+            for name in ('first_s', 'samples', 'steady', 'phases'):
                 self.row.pop(name, None)
+
+    def fail(self, error: Exception) -> None:
+        """Set the state of a cell whose way raises; from a handler."""
+        self.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
+                    traceback.format_exc())
 
 
 class GroupWorker:
@@ -127,6 +132,8 @@ class GroupWorker:
         for t in trials:
             self._build(t, model.path)
             if t.way is not None:
+                self._begin(t, batch, forces)
+            if t.way is not None:
                 self._prove(t, oracle, batch, model, forces)
         self._time([t for t in trials if t.way is not None], oracle, batch,
                    forces)
@@ -149,9 +156,21 @@ class GroupWorker:
         except InputError as error:
             trial.decide(SKIPPED, str(error))
         except Exception as error:  # of a way on trial
-            trial.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
-                         traceback.format_exc())
+            trial.fail(error)
         trial.row['build_s'] = time.perf_counter() - began
+
+    def _begin(self, trial: Trial, batch: Batch, forces: bool) -> None:
+        """Time the first call, while the way is still cold (R5).
+
+        Proving it later compiles, scripts or fills tables no more.
+        """
+        assert trial.way is not None
+        moving = clock.moved(batch, np.random.default_rng(10))
+        try:
+            trial.row['first_s'] = clock.timed_call(
+                trial.way, moving, forces)[0]
+        except Exception as error:  # of a way on trial
+            trial.fail(error)
 
     def _prove(
         self, trial: Trial, oracle: gate.Oracle, batch: Batch,
@@ -166,8 +185,7 @@ class GroupWorker:
             checks = [*checks, *gate.own(way, oracle, batch, allowed,
                                          forces)]
         except Exception as error:  # of a way on trial
-            trial.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
-                         traceback.format_exc())
+            trial.fail(error)
             return
         trial.row['checks'] = [c.as_row() for c in checks]
         reason = gate.verdict(checks)
@@ -213,8 +231,8 @@ class GroupWorker:
         cell, way, row = trial.cell, trial.way, trial.row
         assert way is not None
         row.update({
-            'first_s': times.first_s, 'warm_s': times.warm_s,
-            'warm_calls': times.warm_calls, 'stable': times.stable,
+            'warm_s': times.warm_s, 'warm_calls': times.warm_calls,
+            'stable': times.stable,
             'samples': times.samples, 'steady': summary(times.samples)})
         trial.decide(OK)
         if times.last is not None:
