@@ -87,9 +87,10 @@ def run(options: argparse.Namespace) -> int:
     rows = []
     for backend, dtype in choices(options):
         fast = potential(options, backend, dtype)
-        row = {'backend': backend, 'dtype': dtype,
-               'molecule': options.molecule,
-               'n_atoms': len(structure.numbers)}
+        row = {'calculator': options.calculator, 'backend': backend,
+               'dtype': dtype, 'molecule': options.molecule,
+               'n_atoms': len(structure.numbers), **subject(
+                   options, exact, structure)}
         row |= judged(options, fast, minimum)
         row['gates'] += [*same_minimum(fast, exact, structure, minimum),
                          batch_gate(fast, minimum)]
@@ -108,6 +109,17 @@ def run(options: argparse.Namespace) -> int:
         for path in draw_all(content, Path(options.json).with_suffix('')):
             print(f'wrote {path}')
     return int(any(r['state'] != 'ok' for r in rows))
+
+
+def subject(
+    options: argparse.Namespace, exact: Any, structure: Structure,
+) -> dict[str, Any]:
+    """Return what identifies model and molecule, and how long runs are."""
+    from mpiapp.benchmarks.harness.molecules import set_sha256
+    return {'model_sha256': exact.describe().get('sha256', ''),
+            'inputs_sha256': set_sha256([structure]),
+            'settings': {name: getattr(options, name) for name in (
+                'quick', 'length', 'dt', 'temperature', 'replicas')}}
 
 
 def choices(options: argparse.Namespace) -> list[tuple[str, str]]:

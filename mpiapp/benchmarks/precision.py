@@ -58,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: wrong options, model or molecule.
     """
-    from mpiapp.benchmarks.harness.molecules import Unphysical, molecule
+    from mpiapp.benchmarks.harness.molecules import (
+        Unphysical, molecule, set_sha256
+    )
+    from mpiapp.potentials.base import file_sha256
     from mpiapp.potentials.mace import files
     warnings.filterwarnings('ignore')
     rounds = options.rounds or (5 if options.quick else 15)
@@ -69,18 +72,22 @@ def run(options: argparse.Namespace) -> int:
         raise InputError('--plots needs --json, beside which they go')
     path = options.model_path or str(files.bundled_path())
     files.check(path)
-    names = options.molecules or (
-        QUICK_MOLECULES if options.quick else MOLECULES)
+    names = dict.fromkeys(options.molecules or (
+        QUICK_MOLECULES if options.quick else MOLECULES))
+    model = file_sha256(path)
     rows: list[dict[str, Any]] = []
     for name in names:
         try:
-            batch = clock.copies(molecule(name), 1)
+            structure = molecule(name)
         except Unphysical as error:
             raise InputError(f'unphysical molecule {name}: {error}') \
                 from error
+        batch = clock.copies(structure, 1)
+        subject = {'molecule': name, 'n_atoms': len(batch.numbers),
+                   'device': options.device, 'model_sha256': model,
+                   'inputs_sha256': set_sha256([structure])}
         for row in measured(path, batch, options.device, rounds):
-            rows.append({'molecule': name, 'n_atoms': len(batch.numbers),
-                         **row})
+            rows.append({**subject, **row})
             print(line(rows[-1]), flush=True)
     sums = sums_of(path, batch)
     for text in sum_lines(sums):

@@ -127,9 +127,9 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[int, Task]]:
         QUICK_RECORDS if options.quick else 4 * RECORDS)
     base = Task(path, records, '', options.way, options.dtype,
                 options.device, repeats=repeats, windows=windows)
-    for shared in options.ranks_per_gpu:
-        for threads in options.threads:
-            for n in ranks:
+    for shared in dict.fromkeys(options.ranks_per_gpu):
+        for threads in dict.fromkeys(options.threads):
+            for n in dict.fromkeys(ranks):
                 if threads > 1 and n * threads > cores:
                     continue
                 task = replace(base, threads=threads, ranks_per_gpu=shared)
@@ -171,6 +171,8 @@ def rows_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         'threads': task['threads'], 'ranks_per_gpu': task['ranks_per_gpu'],
         'schedule': schedule, 'way': task['way'], 'dtype': task['dtype'],
         'device': task['device'], 'model': Path(task['model']).stem,
+        'model_sha256': found['model_sha256'],
+        'inputs_sha256': found['inputs_sha256'],
         'molecules': list(task['molecules']), 'repeats': task['repeats'],
         'samples': got['samples'], 'steady': summary(got['samples']),
         **{k: got[k] for k in ('imbalance', 'communication_share',

@@ -116,17 +116,17 @@ def prepare(options: argparse.Namespace) -> Job:
     path = options.model_path or str(files.bundled_path())
     model = Model(path, file_sha256(path),
                   load(path, 'float64', 'cpu').r_max)
-    names = options.molecules or (
-        QUICK_MOLECULES if options.quick else MOLECULES)
+    names = dict.fromkeys(options.molecules or (
+        QUICK_MOLECULES if options.quick else MOLECULES))
     try:
         found = {name: molecule(name) for name in names}
     except Unphysical as error:
         raise InputError(f'unphysical molecule: {error}') from error
-    key = Path(path).stem
+    key, batches = Path(path).stem, list(dict.fromkeys(batches))
     groups = [[Cell(key, name, options.device, FORCES, batch, 1, dtype, way,
                     'tree')
                for dtype in ('float64', 'float32')
-               for way in options.backends or CANDIDATES]
+               for way in dict.fromkeys(options.backends or CANDIDATES)]
               for name in names for batch in batches]
     return Job(groups, {key: model}, found, Timing(rounds, 6), counts=False)
 

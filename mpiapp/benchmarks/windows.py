@@ -216,7 +216,16 @@ def joined(
             'records': [len(rank[schedule][-1]['energies'])
                         for rank in by_rank],
             'energies': energies}
-    return {'task': asdict(task), 'ranks': n_ranks, 'schedules': found}
+    return {**about(task), 'ranks': n_ranks, 'schedules': found}
+
+
+def about(task: Task) -> dict[str, Any]:
+    """Return the task, and what identifies its model and molecules."""
+    from mpiapp.benchmarks.harness.molecules import molecule, set_sha256
+    from mpiapp.potentials.base import file_sha256
+    return {'task': asdict(task), 'model_sha256': file_sha256(task.model),
+            'inputs_sha256': set_sha256([
+                molecule(name) for name in task.molecules])}
 
 
 if __name__ == '__main__':
