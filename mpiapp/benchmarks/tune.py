@@ -17,12 +17,13 @@ from typing import Any
 
 from mpiapp.benchmarks import scaling
 from mpiapp.benchmarks.harness import document
-from mpiapp.benchmarks.harness.cells import FORCES, Cell, Timing
+from mpiapp.benchmarks.harness.cells import FAILED, FORCES, OK, Cell, Timing
 from mpiapp.benchmarks.harness.spread import ratio_of
 from mpiapp.benchmarks.harness.tables import label
 from mpiapp.benchmarks.harness.worker import GroupWorker, Job, Model
 from mpiapp.benchmarks.windows import DYNAMIC, Task
 from mpiapp.errors import InputError
+from mpiapp.parallel.binding import visible_gpus
 
 #: back ends that a profile may name
 CANDIDATES = ('reference', 'poly', 'native', 'cueq', 'oeq')
@@ -67,7 +68,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, choose, write the profile; 1 if nothing keeps the bounds.
+    """Measure, choose, write the profile.
+
+    Returns 1 if nothing keeps the bounds, or a layout of ranks fails: then
+    the profile advises without it.
 
     Raises:
         InputError: wrong options, model or molecule.
@@ -84,15 +88,16 @@ def run(options: argparse.Namespace) -> int:
     if best is None:
         print('no candidate keeps the bounds: no profile is written')
         return 1
+    # before layouts are tried, which may fail
+    layout = usual_layout(options.device)
+    write_profile(options, best, layout)
     found = [] if options.skip_ranks else ranks_and_threads(options, best)
-    layout = best_layout(found)
-    text = profile_text(options, best, layout)
-    Path(options.output).write_text(text)
+    text = write_profile(options, best, best_layout(found, layout))
     print(f'\n{text}\nwrote {options.output}')
     if options.json:
         document.write_json(options.json, document.document(
             'tune', rows, layouts=found, chosen=best))
-    return 0
+    return int(any(row['state'] == FAILED for row in found))
 
 
 def prepare(options: argparse.Namespace) -> Job:
@@ -218,8 +223,9 @@ def ranks_and_threads(
     """Measure layouts of the cores: many ranks, or threads of few."""
     from mpiapp.potentials.mace import files
     cores = len(os.sched_getaffinity(0))
+    most, _ = usual_layout(options.device)
     layouts = [(cores // t, t) for t in range(1, cores + 1)
-               if cores % t == 0]
+               if cores % t == 0 and cores // t <= most]
     names = options.molecules or (
         QUICK_MOLECULES if options.quick else MOLECULES)
     found = []
@@ -231,21 +237,42 @@ def ranks_and_threads(
             repeats=2 if options.quick else 8, windows=5,
             schedules=(DYNAMIC,))
         for ranks, threads in layouts:
-            got = scaling.job(replace(task, threads=threads), ranks)
-            row, = scaling.rows_of(got)
-            row.pop('energies')
+            row, = scaling.measured(replace(task, threads=threads), ranks)
+            row.pop('energies', None)
             found.append(row)
             print(scaling.line(row), flush=True)
     return found
 
 
-def best_layout(found: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Return ranks and threads of the fastest layout; all cores as ranks
-    where none was measured."""
-    if not found:
-        return len(os.sched_getaffinity(0)), 1
-    best = min(found, key=lambda r: float(r['steady']['median']))
+def usual_layout(device: str) -> tuple[int, int]:
+    """Return a rank of one thread for each core, or for each GPU."""
+    cores = len(os.sched_getaffinity(0))
+    if device == 'cuda':
+        return max(1, min(cores, len(visible_gpus(os.environ)))), 1
+    return cores, 1
+
+
+def best_layout(
+    found: Sequence[Mapping[str, Any]], usual: tuple[int, int],
+) -> tuple[int, int]:
+    """Return ranks and threads of the fastest layout, else the usual."""
+    timed = [r for r in found if r['state'] == OK]
+    if not timed:
+        return usual
+    best = min(timed, key=lambda r: float(r['steady']['median']))
     return int(best['ranks']), int(best['threads'])
+
+
+def write_profile(
+    options: argparse.Namespace, best: Mapping[str, Any],
+    layout: tuple[int, int],
+) -> str:
+    """Write the profile, whole or not at all, and return it."""
+    from mpiapp.store.files import replacing
+    text = profile_text(options, best, layout)
+    with replacing(Path(options.output)) as part:
+        part.write_text(text)
+    return text
 
 
 def profile_text(

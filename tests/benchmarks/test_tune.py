@@ -1,11 +1,14 @@
 """bench tune and --profile: what is chosen, written and read."""
 import argparse
+import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 
 from mpiapp import bench, relaxation, validate
-from mpiapp.benchmarks import tune
+from mpiapp.benchmarks import scaling, tune
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
 
@@ -68,6 +71,40 @@ def test_a_profile_is_written_and_read_by_programs(tmp_path, capsys):
     assert found.mace_dtype in ('float64', 'float32')
     other = read_options(validate.Options, 'validate', '', words)
     assert other.backend == 'poly' and other.dtype == found.mace_dtype
+
+
+def test_layouts_on_gpus_have_a_gpu_for_each_rank(monkeypatch):
+    monkeypatch.setattr(tune, 'visible_gpus', lambda env: ['0'])
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(8))
+    asked = []
+
+    def measured(task, n):
+        asked.append((n, task.threads, task.ranks_per_gpu))
+        return scaling.without_times(task, n, 'failed', 'no')
+    monkeypatch.setattr(scaling, 'measured', measured)
+    options = argparse.Namespace(device='cuda', molecules=['water'],
+                                 model_path='m', quick=True)
+    found = tune.ranks_and_threads(options, candidate('poly', 1))
+    assert asked == [(1, 8, 1)]
+    assert tune.best_layout(found, (1, 1)) == (1, 1)
+
+
+def test_a_profile_is_there_though_layouts_fail(tmp_path, monkeypatch):
+    path, json_path = tmp_path / 'p.toml', tmp_path / 't.json'
+
+    def job(task, n):
+        # before the first of them
+        assert 'backend = "reference"' in path.read_text()
+        raise scaling.JobFailed('mpirun is broken')
+    monkeypatch.setattr(scaling, 'job', job)
+    monkeypatch.setattr(shutil, 'which', lambda name: name)
+    assert bench.main([
+        'tune', '--quick', '--molecules', 'water', '--backends',
+        'reference', '--batches', '1', '--rounds', '5', '-o', str(path),
+        '--json', str(json_path)]) == 1
+    layouts = json.loads(json_path.read_text())['layouts']
+    assert {r['state'] for r in layouts} == {'failed'}
+    assert 'backend = "reference"' in path.read_text()
 
 
 PROFILE = '[options]\nbackend = "native"\ndtype = "float32"\nbatch = 4\n'
