@@ -127,13 +127,12 @@ def prepare(options: Options) -> list[Subject]:
     import tempfile
 
     from mpiapp.benchmarks import shapes
+    from mpiapp.benchmarks.harness.document import check_targets
     from mpiapp.benchmarks.harness.molecules import Unphysical, molecule
     from mpiapp.benchmarks.harness.variants import TORCH
     from mpiapp.benchmarks.profiling.measure import Subject
     from mpiapp.potentials.mace import files
-    for name in (options.json, options.trace, options.flame):
-        if name and not Path(name).parent.is_dir():
-            raise InputError(f'{name}: there is no such folder')
+    check_targets(options.json, options.trace, options.flame)
     for way in options.ways:
         if way not in TORCH:
             raise InputError(f'the stages of {way} cannot be seen; allowed: '

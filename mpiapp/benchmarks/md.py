@@ -144,10 +144,21 @@ def potential(
 
 
 def field_of(potential: Any, structure: Structure) -> tr.Field:
-    """Return energy and forces as a function of positions."""
+    """Return energy and forces as a function of positions.
+
+    It raises FloatingPointError where the potential fails, or the run has
+    gone where nothing is finite.
+    """
     def field(x: Floats) -> tuple[float, Floats]:
+        if not np.isfinite(x).all():
+            raise FloatingPointError('positions are not finite')
         found = potential.evaluate(batch_of(structure, [x]))
-        return float(found.energies[0]), found.forces
+        for _, message in found.failures.values():
+            raise FloatingPointError(message)
+        energy = float(found.energies[0])
+        if not (np.isfinite(energy) and np.isfinite(found.forces).all()):
+            raise FloatingPointError('energy or forces are not finite')
+        return energy, found.forces
     return field
 
 
@@ -182,12 +193,30 @@ def relaxed(potential: Any, structure: Structure) -> Structure:
 def judged(
     options: argparse.Namespace, potential: Any, minimum: Structure,
 ) -> dict[str, Any]:
-    """Return numbers, series and gates of the dynamics of a potential."""
-    from ase.data import atomic_masses
+    """Return numbers, series and gates of the dynamics of a potential.
 
-    from mpiapp.bonding import bond_list
+    A run that breaks off is a gate that is not passed; the other goes on.
+    """
+    from ase.data import atomic_masses
     field = field_of(potential, minimum)
     masses = atomic_masses[minimum.numbers]
+    found: dict[str, Any] = {'gates': []}
+    for name, judge in (('NVE', nve), ('NVT', nvt)):
+        try:
+            got = judge(options, field, minimum, masses)
+        except FloatingPointError as error:
+            got = {'gates': [gate(f'{name} run', False,
+                                  f'broke off: {error}'[:300])]}
+        found |= got | {'gates': found['gates'] + got['gates']}
+    return found
+
+
+def nve(
+    options: argparse.Namespace, field: tr.Field, minimum: Structure,
+    masses: Floats,
+) -> dict[str, Any]:
+    """Return numbers, series and gates at constant energy."""
+    from mpiapp.bonding import bond_list
     ps = options.length or (QUICK_LENGTH if options.quick else LENGTH)
     n = max(40, round(1e3 * ps / options.dt))
     rng = np.random.default_rng(12)
@@ -206,10 +235,8 @@ def judged(
     bonds = bond_list(minimum.numbers, minimum.positions)
     stretch, least = tr.bond_excursion(coarse, bonds)
     numbers |= {'bond_stretch': stretch, 'least_distance_A': least}
-    gates = nve_gates(numbers, options.temperature)
-    nvt = nvt_numbers(options, field, minimum, masses)
     every = max(1, n // 400)
-    return {**numbers, **nvt['numbers'], 'gates': [*gates, *nvt['gates']],
+    return {**numbers, 'gates': nve_gates(numbers, options.temperature),
             'series': {'ps': coarse.times[::every].tolist(),
                        'meV_per_atom': (1e3 * (
                            coarse.total - coarse.total[0])
@@ -260,7 +287,7 @@ def nve_gates(
     ]
 
 
-def nvt_numbers(
+def nvt(
     options: argparse.Namespace, field: tr.Field, minimum: Structure,
     masses: Floats,
 ) -> dict[str, Any]:
@@ -281,14 +308,13 @@ def nvt_numbers(
     samples = sum(len(r.kinetic) for r in runs)
     noise = max(float(error), float(expected) / np.sqrt(samples / 2))
     mean = float(means.mean())
-    found = {'nvt_temperature_K': mean, 'nvt_noise_K': noise,
-             'replicas_K': means.tolist()}
     gates = [gate('NVT temperature',
                   abs(mean - options.temperature) <= tr.SIGMAS * noise,
                   f'{mean:.1f} +- {noise:.1f} K of '
                   f'{options.temperature:g} K')]
-    return {'numbers': found, 'gates': [
-        *gates, *validated(runs, masses, options.temperature)]}
+    return {'nvt_temperature_K': mean, 'nvt_noise_K': noise,
+            'replicas_K': means.tolist(), 'gates': [
+                *gates, *validated(runs, masses, options.temperature)]}
 
 
 def validated(
@@ -384,8 +410,9 @@ def batch_gate(fast: Any, minimum: Structure) -> dict[str, Any]:
             for _ in range(4)]
     together = fast.evaluate(batch_of(minimum, many))
     alone = [fast.evaluate(batch_of(minimum, [x])) for x in many]
-    energy = max(abs(float(together.energies[i] - a.energies[0]))
-                 for i, a in enumerate(alone)) / len(minimum.numbers)
+    # by NumPy, which does not lose a NaN
+    energy = float(np.abs(together.energies - np.concatenate(
+        [a.energies for a in alone])).max()) / len(minimum.numbers)
     force = float(np.abs(together.forces - np.concatenate(
         [a.forces for a in alone])).max())
     allowed = TOLERANCES[fast.dtype]

@@ -119,6 +119,7 @@ def prepare(options: argparse.Namespace) -> Job:
         if not torch.cuda.is_available():
             raise InputError('--device cuda: PyTorch sees no CUDA device')
     path = options.model_path or str(files.bundled_path())
+    files.check(path)
     model = Model(path, file_sha256(path),
                   load(path, 'float64', 'cpu').r_max)
     names = dict.fromkeys(options.molecules or (
