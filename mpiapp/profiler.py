@@ -30,8 +30,9 @@ class Options:
     """Options of `profiler`."""
 
     exit_codes: ClassVar[str] = (
-        'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage '
-        'or input, nothing measured')
+        'exit codes: 0 done; 1 stopped by an unforeseen error, or a way that '
+        'disagrees with the reference is refused; 2 wrong usage or input, '
+        'nothing measured')
 
     model: str = option('student', 'student, tiny, small, medium (shapes '
                         'with random weights), or a file', group='input',
@@ -115,7 +116,8 @@ def run(world: World, options: Options) -> int:
     with agree(comm, 'writing the profile'):
         if comm.rank == 0:
             tell(options, found, by_rank)
-    return DONE
+    refused = any(p['state'] != 'ok' for p in mine)
+    return int(max(comm.allgather(int(refused))))
 
 
 def prepare(options: Options) -> list[Subject]:
@@ -212,12 +214,14 @@ def tell(
     first = [p | {'ranks': len(found)} for p in found[0]]
     for profile in first:
         print('\n'.join(report.lines(profile)) + '\n')
-    for a, b in zip(first, first[1:]):
+    sound = [p for p in first if p['state'] == 'ok']
+    for a, b in zip(sound, sound[1:]):
         print(f'{a["way"]} and {b["way"]}:')
         print('\n'.join(report.difference_lines(a, b)) + '\n')
     kinds = spans.shares(by_rank)
     joint: list[dict[str, Any]] = [
-        {'rank': i, 'medians_s': [p['steady']['median'] for p in mine],
+        {'rank': i, 'medians_s': [p['steady']['median'] for p in mine
+                                  if p['state'] == 'ok'],
          'spans_s': kinds[i]} for i, mine in enumerate(found)]
     for row in joint:
         medians = ', '.join(f'{1e3 * m:.2f}' for m in row['medians_s'])
@@ -237,7 +241,7 @@ def tell(
         spans.write_trace(Path(options.trace), spans.trace_events(by_rank))
         print(f'wrote {options.trace}')
     if options.flame:
-        text = '\n'.join(x for p in first for x in p['folded'])
+        text = '\n'.join(x for p in sound for x in p['folded'])
         Path(options.flame).write_text(text + '\n')
         print(f'wrote {options.flame}')
 
@@ -257,7 +261,7 @@ def compare(files: Sequence[str]) -> int:
         if d['command'] != 'profiler':
             raise InputError(f'{name}: not a profile')
     pairs = [(a, b) for a in old['rows'] for b in new['rows']
-             if a['way'] == b['way']]
+             if a['way'] == b['way'] and a['state'] == b['state'] == 'ok']
     if not pairs:
         raise InputError('the profiles have no way in common')
     for a, b in pairs:

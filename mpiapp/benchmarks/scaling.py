@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mpiapp.benchmarks.harness import document
-from mpiapp.benchmarks.harness.cells import FAILED, OK, SKIPPED
+from mpiapp.benchmarks.harness.cells import FAILED, OK, REFUSED, SKIPPED
 from mpiapp.benchmarks.harness.spread import summary, unpaired_ratio
 from mpiapp.benchmarks.windows import DYNAMIC, STRONG, WEAK, Task
 from mpiapp.errors import InputError
@@ -170,9 +170,12 @@ def measured(task: Task, n: int) -> list[dict[str, Any]]:
     if reason:
         return without_times(task, n, SKIPPED, reason)
     try:
-        return rows_of(job(task, n))
+        found = job(task, n)
     except JobFailed as error:
         return without_times(task, n, FAILED, str(error))
+    if 'refused' in found:
+        return without_times(task, n, REFUSED, found['refused'])
+    return rows_of(found)
 
 
 def without_times(

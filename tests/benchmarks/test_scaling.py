@@ -2,7 +2,8 @@
 import argparse
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mpiapp import bench
 from mpiapp.benchmarks import scaling, scaling_law, windows
 from mpiapp.benchmarks.samples_file import read_samples
+from mpiapp.parallel.serial import SerialComm
 from tests.jobs import needs_mpirun
 
 
@@ -84,6 +86,29 @@ def options_of(*words):
     parser = argparse.ArgumentParser()
     scaling.add_options(parser)
     return parser.parse_args(words)
+
+
+def test_r2_a_wrong_way_gets_no_windows(tmp_path, monkeypatch):
+    from mpiapp.benchmarks import shapes
+    from mpiapp.benchmarks.harness import variants
+
+    class Wrong(variants.TorchWay):
+        def fetched(self, built, found, forces):
+            right = super().fetched(built, found, forces)
+            return replace(right, energies=right.energies + 1e-3)
+    model = tmp_path / 'tiny.model'
+    shapes.write_model(shapes.TINY, model)
+    task = windows.Task(str(model), ('water', 'water'),
+                        str(tmp_path / 'x.json'), windows=1)
+    assert windows.prepare(task)[-1] == ''
+    monkeypatch.setattr(variants, 'make', lambda cell, path: Wrong(
+        variants._built(cell, path)))
+    windows.run(SimpleNamespace(comm=SerialComm()), task)
+    found = json.loads((tmp_path / 'x.json').read_text())
+    monkeypatch.setattr(scaling, 'job', lambda task, n: found)
+    rows = scaling.measured(task, 1)
+    assert [r['state'] for r in rows] == 3 * ['refused']
+    assert 'equal: ' in rows[0]['reason'] and 'samples' not in rows[0]
 
 
 def test_jobs_fit_on_the_gpus(monkeypatch):
