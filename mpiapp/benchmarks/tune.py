@@ -21,6 +21,7 @@ from mpiapp.benchmarks.harness.cells import FAILED, FORCES, OK, Cell, Timing
 from mpiapp.benchmarks.harness.spread import ratio_of
 from mpiapp.benchmarks.harness.tables import label
 from mpiapp.benchmarks.harness.worker import GroupWorker, Job, Model
+from mpiapp.benchmarks.profiling.memory import resident
 from mpiapp.benchmarks.windows import DYNAMIC, Task
 from mpiapp.errors import InputError
 from mpiapp.parallel.binding import visible_gpus
@@ -57,8 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         default=MAX_ENERGY_ERROR,
                         help='eV per atom (default 2e-6)')
     parser.add_argument('--max-memory', type=float, metavar='GB',
-                        help='of all ranks together (default: half of the '
-                        'machine)')
+                        help='of all ranks together, or of a GPU (default: '
+                        'half of what there is)')
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='default 15, quick 6')
     parser.add_argument('--skip-ranks', action='store_true',
@@ -78,9 +79,11 @@ def run(options: argparse.Namespace) -> int:
     """
     warnings.filterwarnings('ignore')
     job = prepare(options)
+    # of what a rank may take, the program itself is the first part
+    limit = memory_limit(options) - (
+        resident() if options.device == 'cpu' else 0)
     worker = GroupWorker(job)
     rows = [row for group in job.groups for row in worker.measure(group)]
-    limit = memory_limit(options)
     for row in rows:
         judge(row, options, limit)
         print(line(row), flush=True)
@@ -134,11 +137,16 @@ def prepare(options: argparse.Namespace) -> Job:
                for dtype in ('float64', 'float32')
                for way in dict.fromkeys(options.backends or CANDIDATES)]
               for name in names for batch in batches]
-    return Job(groups, {key: model}, found, Timing(rounds, 6), counts=False)
+    return Job(groups, {key: model}, found, Timing(rounds, 6), counts=False,
+               memory=True)
 
 
 def memory_limit(options: argparse.Namespace) -> float:
-    """Return the bytes that one rank may take."""
+    """Return the bytes that one rank may take; on a GPU it has it alone."""
+    if options.device == 'cuda':
+        import torch
+        return options.max_memory * 1e9 if options.max_memory else \
+            torch.cuda.get_device_properties(0).total_memory / 2
     from mpiapp.potentials.mace.choosing import memory_of_machine
     whole = options.max_memory * 1e9 if options.max_memory \
         else memory_of_machine() / 2
@@ -160,22 +168,11 @@ def judge(
             if not errors[name] <= bound:
                 faults.append(f'{name} {errors[name]:.1e} {unit}, allowed '
                               f'{bound:.1e}')
-        if predicted_bytes(row) > limit:
-            faults.append(f'{predicted_bytes(row) / 1e9:.2f} GB, allowed '
-                          f'{limit / 1e9:.2f} for a rank')
+        if not row['peak_bytes'] <= limit:
+            faults.append(f'{row["peak_bytes"] / 1e9:.3f} GB, allowed '
+                          f'{max(limit, 0.0) / 1e9:.3f} for a rank beside '
+                          'the program')
     row['excluded'] = '; '.join(faults)
-
-
-def predicted_bytes(row: Mapping[str, Any]) -> float:
-    """Return the memory of a batch from the edges that were counted.
-
-    64 messages of each edge and 4096 numbers of each atom are more than any
-    measured model of these shapes keeps.
-    """
-    size = 8 if row['dtype'] == 'float64' else 4
-    atoms = row['n_atoms'] * row['batch']
-    return float(size * (64 * 64 * row.get('n_edges', 20 * atoms)
-                         + 4096 * atoms))
 
 
 def choose(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -198,7 +195,9 @@ def choose(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     for members in sound[1:]:
         if mean_cost(members) < mean_cost(best) and shown(best, members):
             best = members
-    return dict(best[0], us_per_atom_step=mean_cost(best))
+    worst = {name: max(m['errors'][name] for m in best)
+             for name in best[0]['errors']}
+    return dict(best[0], us_per_atom_step=mean_cost(best), errors=worst)
 
 
 def mean_cost(members: Sequence[Mapping[str, Any]]) -> float:

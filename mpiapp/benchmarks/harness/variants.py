@@ -306,7 +306,7 @@ class Native:
         potential: Any = load_backend('native', PotentialOptions(
             model_path=path, dtype=cell.dtype, device=cell.device,
             threads=cell.threads))
-        self._potential, self._ran = potential, 0
+        self.potential, self._ran = potential, 0
         one = potential._one
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -329,7 +329,7 @@ class Native:
 
     def evaluate(self, batch: Batch, forces: bool) -> Evaluation:
         """Return energies and forces."""
-        found: Evaluation = self._potential.evaluate(batch)
+        found: Evaluation = self.potential.evaluate(batch)
         return found
 
 

@@ -42,7 +42,8 @@ class Model:
 class Job:
     """What all ranks know: groups, models, molecules, how to time.
 
-    A molecule that is refused is the reason, as text.
+    A molecule that is refused is the reason, as text.  `memory`: measure
+    what a call of each way takes.
     """
 
     groups: Sequence[Sequence[Cell]]
@@ -51,6 +52,7 @@ class Job:
     timing: Timing
     ranks: int = 1
     counts: bool = True
+    memory: bool = False
 
 
 @dataclass
@@ -247,6 +249,9 @@ class GroupWorker:
                 return
             row['phases'] = clock.phases(way, batch, forces, PHASE_CALLS)
             row |= rates(row)
+        if self.job.memory:
+            from mpiapp.benchmarks.profiling.memory import of_way
+            row['peak_bytes'] = of_way(way, batch, forces)
         if self.job.counts and cell.way in variants.TORCH:
             counts = count(lambda: way.evaluate(batch, forces))
             row |= {'operations': counts.operations, 'flops': counts.flops,
