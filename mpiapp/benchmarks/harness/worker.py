@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from mpiapp.benchmarks.harness.cells import (
 from mpiapp.benchmarks.harness.counting import count
 from mpiapp.benchmarks.harness.spread import summary
 from mpiapp.errors import InputError
+from mpiapp.potentials.mace.graph import pairs
 from mpiapp.records import (
     Batch, Finished, Row, Status, Stream, Structure, Suspended
 )
@@ -131,7 +133,10 @@ class GroupWorker:
         oracle = self._oracle(model.path)
         batch = clock.copies(molecule, first.batch)
         forces = first.quantity != ENERGY
+        n_edges = sum(pairs(batch.positions[batch.part(i)],
+                            model.r_max).shape[1] for i in range(len(batch)))
         for t in trials:
+            t.row['n_edges'] = n_edges
             self._build(t, model.path)
             if t.way is not None:
                 self._begin(t, batch, forces)
@@ -153,6 +158,7 @@ class GroupWorker:
         """Build a way; one that can't run here is skipped, with why."""
         began = time.perf_counter()
         try:
+            check_cores(trial.cell)
             trial.way = self.make(trial.cell, path)
             trial.way.synchronise()
         except InputError as error:
@@ -256,8 +262,20 @@ class GroupWorker:
             counts = count(lambda: way.evaluate(batch, forces))
             row |= {'operations': counts.operations, 'flops': counts.flops,
                     'bytes': counts.bytes}
-        if isinstance(way, variants.TorchWay):
-            row['n_edges'] = int(way.graph(batch).edges.shape[1])
+
+
+def check_cores(cell: Cell) -> None:
+    """Check that a cell's threads have a core each.
+
+    Raises:
+        InputError: the rank is bound to fewer.
+    """
+    if not hasattr(os, 'sched_getaffinity'):
+        return
+    cores = len(os.sched_getaffinity(0))
+    if cell.threads > cores:
+        raise InputError(f'{cell.threads} threads, and {cores} core(s) for '
+                         'this rank')
 
 
 def rates(row: Mapping[str, Any]) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """The rules R1 to R9 of docs/bench.md: what breaks one is caught."""
+import os
 import time
 
 import numpy as np
 import pytest
 
-from mpiapp.benchmarks import shapes
+from mpiapp.benchmarks import scaling_law, shapes
 from mpiapp.benchmarks.harness import clock, gate, molecules, spread, tables
 from mpiapp.benchmarks.harness.cells import Cell, Timing, undecided
 from mpiapp.benchmarks.harness.worker import GroupWorker, Job, Model
@@ -134,9 +135,9 @@ KINDS = {k.__name__: k for k in (
     Lazy, Dead, Absent, Broken)}
 
 
-def measured(*names, molecule=ETHANOL, rounds=6):
+def measured(*names, molecule=ETHANOL, rounds=6, **fields):
     """Return the rows by way of a group of cells."""
-    cells = [cell(name) for name in names]
+    cells = [cell(name, **fields) for name in names]
     job = Job([cells], {'toy': Model('lj', 'abc', 3.0)},
               {'ethanol': molecule}, Timing(rounds, 6))
     worker = GroupWorker(job, lambda c, path: KINDS[c.way]())
@@ -205,6 +206,25 @@ def test_r3_a_cell_that_no_row_decides_is_found():
     assert undecided(cells, [cells[0].as_row() | {'state': 'ok'}]) == [
         cells[1]]
     assert undecided(cells[:1], [cells[0].as_row() | {'state': ''}])
+
+
+def test_r3_threads_without_cores_are_skipped_with_the_reason(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {3})
+    assert measured('Toy')['Toy']['state'] == 'ok'
+    row = measured('Toy', threads=2)['Toy']
+    assert row['state'] == 'skipped' and 'samples' not in row
+    assert row['reason'] == '2 threads, and 1 core(s) for this rank'
+
+
+def test_edges_are_known_of_every_way_and_give_it_a_law():
+    rows = measured('Toy')
+    x = clock.copies(ETHANOL, 2).positions.reshape(2, -1, 3)
+    d = np.linalg.norm(x[:, :, None] - x[:, None], axis=3)
+    assert rows['Toy']['n_edges'] == ((d > 0) & (d <= 3.0)).sum()
+    many = [rows['Toy'] | {'n_atoms': 9 * i, 'n_edges': 40 * i}
+            for i in range(1, 6)]
+    law, = scaling_law.laws(many)
+    assert law['way'] == 'Toy' and law['n_points'] == 5
 
 
 def strip(structure, number):
