@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
 
 if TYPE_CHECKING:
+    from mpiapp.benchmarks.harness.document import Results
     from mpiapp.benchmarks.profiling.measure import Subject
     from mpiapp.benchmarks.profiling.spans import Spans
 
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(world: World, options: Options) -> int:
     """Collective: profile on every rank; rank 0 tells."""
+    from mpiapp.benchmarks.harness.document import Results
     from mpiapp.benchmarks.profiling import spans
     from mpiapp.parallel.agree import agree
     warnings.filterwarnings('ignore')
@@ -104,8 +106,14 @@ def run(world: World, options: Options) -> int:
     subjects = spanned.bcast(subjects)
     assert subjects is not None
     mine: list[dict[str, Any]] = []
+    results: Results | None = None
     with agree(comm, 'profiling'):
-        mine = profiles(options, subjects, recorder)
+        if comm.rank == 0:
+            results = Results('profiler', options.json or None)
+        for profile in profiles(options, subjects, recorder):
+            mine.append(profile | {'ranks': comm.size})
+            if results:
+                results.add(mine[-1])
     spanned.Barrier()
     # so that the trace holds work and waiting alike
     with agree(comm, 'evaluating'):
@@ -114,8 +122,8 @@ def run(world: World, options: Options) -> int:
     found = spanned.gather(mine)
     by_rank = spans.gathered(comm, recorder, offset)
     with agree(comm, 'writing the profile'):
-        if comm.rank == 0:
-            tell(options, found, by_rank)
+        if results:
+            tell(options, found, by_rank, results)
     refused = any(p['state'] != 'ok' for p in mine)
     return int(max(comm.allgather(int(refused))))
 
@@ -165,24 +173,22 @@ def prepare(options: Options) -> list[Subject]:
 
 def profiles(
     options: Options, subjects: Sequence[Subject], recorder: Spans,
-) -> list[dict[str, Any]]:
-    """Return the profiles of this rank."""
+) -> Iterator[dict[str, Any]]:
+    """Yield the profiles of this rank."""
     from mpiapp.benchmarks.harness.molecules import set_sha256
     from mpiapp.benchmarks.profiling import measure, roofline
     from mpiapp.potentials.base import file_sha256
     with recorder.span('ceilings'):
         ceilings = roofline.measure_ceilings(options.device)
-    found = []
     for subject in subjects:
         with recorder.span(f'profile {subject.way}'):
             profile = measure.profile(subject, ceilings)
-        found.append(profile | {
+        yield profile | {
             'model': options.model, 'threads': subject.threads,
             'quantity': 'energy+forces', 'neighbours': 'tree',
             'molecule': options.molecule or 'default',
             'model_sha256': file_sha256(subject.path),
-            'inputs_sha256': set_sha256([subject.molecule])})
-    return found
+            'inputs_sha256': set_sha256([subject.molecule])}
 
 
 def evaluate_spanned(subject: Subject, recorder: Spans) -> None:
@@ -206,12 +212,11 @@ def evaluate_spanned(subject: Subject, recorder: Spans) -> None:
 
 def tell(
     options: Options, found: Sequence[Sequence[dict[str, Any]]],
-    by_rank: Any,
+    by_rank: Any, results: Results,
 ) -> None:
     """Print and write what all ranks found."""
-    from mpiapp.benchmarks.harness import document
     from mpiapp.benchmarks.profiling import report, spans
-    first = [p | {'ranks': len(found)} for p in found[0]]
+    first = results.rows
     for profile in first:
         print('\n'.join(report.lines(profile)) + '\n')
     sound = [p for p in first if p['state'] == 'ok']
@@ -228,9 +233,8 @@ def tell(
         print(f'rank {row["rank"]}: {medians} ms a call; spans: '
               + ', '.join(f'{k} {s:.2f} s'
                           for k, s in row['spans_s'].items()))
+    content = results.close(by_rank=joint)
     if options.json:
-        content = document.document('profiler', first, by_rank=joint)
-        document.write_json(options.json, content)
         print(f'wrote {options.json}')
         if options.plots:
             from mpiapp.benchmarks.plots import draw_all

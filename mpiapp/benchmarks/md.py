@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f'unphysical molecule: {error}') from error
     exact = potential(options, 'reference', 'float64')
     minimum = relaxed(exact, structure)
-    rows = []
+    results = document.Results('md', options.json)
     for backend, dtype in choices(options):
         fast = potential(options, backend, dtype)
         row = {'calculator': options.calculator, 'backend': backend,
@@ -97,18 +97,16 @@ def run(options: argparse.Namespace) -> int:
         wrong = [g['name'] for g in row['gates'] if g['passed'] is False]
         row['state'] = 'failed' if wrong else 'ok'
         row['reason'] = '; '.join(wrong)
-        rows.append(row)
+        results.add(row)
         print('\n'.join(lines(row)), flush=True)
-    content = document.document('md', rows)
-    if options.json:
-        document.write_json(options.json, content)
+    content = results.close()
     if options.plots:
         from pathlib import Path
 
         from mpiapp.benchmarks.plots import draw_all
         for path in draw_all(content, Path(options.json).with_suffix('')):
             print(f'wrote {path}')
-    return int(any(r['state'] != 'ok' for r in rows))
+    return int(any(r['state'] != 'ok' for r in results.rows))
 
 
 def subject(

@@ -86,15 +86,15 @@ def run(options: argparse.Namespace) -> int:
         timed = [Case(n, molecule(n).positions, timed=True) for n in names]
     except Unphysical as error:
         raise InputError(f'unphysical molecule: {error}') from error
-    rows = [row for case in [*edge_cases(), *timed]
-            for row in measured(case, options.lists or list(FINDERS),
-                                rounds)]
-    for row in rows:
-        print(line(row))
-    if options.json:
-        document.write_json(options.json,
-                            document.document('neighbours', rows))
-    return int(any(r['state'] in ('failed', 'refused') for r in rows))
+    lists = list(dict.fromkeys(options.lists or FINDERS))
+    results = document.Results('neighbours', options.json)
+    for case in [*edge_cases(), *timed]:
+        results.add(*measured(case, lists, rounds))
+        for row in results.rows[-len(lists):]:
+            print(line(row), flush=True)
+    results.close()
+    return int(any(r['state'] in ('failed', 'refused')
+                   for r in results.rows))
 
 
 def edge_cases() -> Iterator[Case]:

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     names = dict.fromkeys(options.molecules or (
         QUICK_MOLECULES if options.quick else MOLECULES))
     model = file_sha256(path)
-    rows: list[dict[str, Any]] = []
+    results = document.Results('precision', options.json)
     for name in names:
         try:
             structure = molecule(name)
@@ -91,23 +91,21 @@ def run(options: argparse.Namespace) -> int:
                    'device': options.device, 'model_sha256': model,
                    'inputs_sha256': set_sha256([structure])}
         for row in measured(path, batch, options.device, rounds):
-            rows.append({**subject, **row})
-            print(line(rows[-1]), flush=True)
+            results.add({**subject, **row})
+            print(line(results.rows[-1]), flush=True)
     sums = sums_of(path, batch)
+    results.add(sums=sums)
     for text in sum_lines(sums):
         print(text)
     training = trained(options) if options.train else []
-    content = document.document('precision', rows, sums=sums,
-                                training=training)
-    if options.json:
-        document.write_json(options.json, content)
+    content = results.close(training=training)
     if options.plots:
         from pathlib import Path
 
         from mpiapp.benchmarks.plots import draw_all
         for drawn in draw_all(content, Path(options.json).with_suffix('')):
             print(f'wrote {drawn}')
-    return int(any(r['state'] == 'failed' for r in rows))
+    return int(any(r['state'] == 'failed' for r in results.rows))
 
 
 def measured(

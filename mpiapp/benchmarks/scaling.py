@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError('there is no mpirun')
     folder = Path(options.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    results = document.Results('scaling', options.json)
     rows: list[dict[str, Any]] = []
     for n, task in tasks:
         name = (f'scaling_{task.law}_{n}x{task.threads}'
@@ -86,18 +87,14 @@ def run(options: argparse.Namespace) -> int:
         rows += measured(
             replace(task, output=str(folder / f'{name}.json')), n)
         for row in rows[-len(task.schedules):]:
+            results.add({k: v for k, v in row.items() if k != 'energies'})
             print(line(row), flush=True)
     timed = [r for r in rows if r['state'] == OK]
     faults = disagreements(timed)
-    content = document.document(
-        'scaling', [{k: v for k, v in r.items() if k != 'energies'}
-                    for r in rows],
-        laws=list(laws(timed)), mps=bool(
-            os.environ.get('CUDA_MPS_PIPE_DIRECTORY')))
+    content = results.close(laws=list(laws(timed)), mps=bool(
+        os.environ.get('CUDA_MPS_PIPE_DIRECTORY')))
     for text in law_lines(content['laws']):
         print(text)
-    if options.json:
-        document.write_json(options.json, content)
     if options.plots:
         from mpiapp.benchmarks.plots import draw_all
         for path in draw_all(content, folder / 'scaling'):

@@ -83,23 +83,25 @@ def run(options: argparse.Namespace) -> int:
     limit = memory_limit(options) - (
         resident() if options.device == 'cpu' else 0)
     worker = GroupWorker(job)
-    rows = [row for group in job.groups for row in worker.measure(group)]
-    for row in rows:
-        judge(row, options, limit)
-        print(line(row), flush=True)
-    best = choose(rows)
+    results = document.Results('tune', options.json)
+    for group in job.groups:
+        for row in worker.measure(group):
+            judge(row, options, limit)
+            results.add(row)
+            print(line(row), flush=True)
+    best = choose(results.rows)
     if best is None:
+        results.close()
         print('no candidate keeps the bounds: no profile is written')
         return 1
     # before layouts are tried, which may fail
     layout = usual_layout(options.device)
     write_profile(options, best, layout)
+    results.add(chosen=best)
     found = [] if options.skip_ranks else ranks_and_threads(options, best)
     text = write_profile(options, best, best_layout(found, layout))
     print(f'\n{text}\nwrote {options.output}')
-    if options.json:
-        document.write_json(options.json, document.document(
-            'tune', rows, layouts=found, chosen=best))
+    results.close(layouts=found)
     return int(any(row['state'] == FAILED for row in found))
 
 

@@ -164,6 +164,7 @@ def test_a_run_that_breaks_off_is_a_failed_gate(
     assert code == 1, capsys.readouterr()
     rows = json.loads(path.read_text())['rows']
     assert [r['backend'] for r in rows] == ['poly', 'native']
+    assert json.loads(path.read_text())['complete'] is True
     gates = {g['name']: g for g in rows[0]['gates']}
     assert gates['NVE run']['passed'] is False
     assert gates['NVT run']['passed'] is False

@@ -84,6 +84,35 @@ def document(
             'rows': [dict(r) for r in rows]}
 
 
+class Results:
+    """The result file of a command, written anew with every row.
+
+    A run that is interrupted leaves what it has: `complete` is false then.
+    Without a path nothing is written.
+    """
+
+    def __init__(self, command: str, path: str | None) -> None:
+        self.path, self.rows = path, list[dict[str, Any]]()
+        self._head = document(command, [])
+
+    def add(self, *rows: Mapping[str, Any], **more: Any) -> None:
+        """Take rows that are done, and `more` beside them."""
+        self.rows += [dict(r) for r in rows]
+        self._head |= more
+        self._write(False)
+
+    def close(self, **more: Any) -> dict[str, Any]:
+        """Write the whole result and return it."""
+        self._head |= more
+        return self._write(True)
+
+    def _write(self, complete: bool) -> dict[str, Any]:
+        content = {**self._head, 'complete': complete, 'rows': self.rows}
+        if self.path:
+            write_json(self.path, content)
+        return content
+
+
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a result file, whole or not at all.
 

@@ -45,7 +45,8 @@ class Job:
     """What all ranks know: groups, models, molecules, how to time.
 
     A molecule that is refused is the reason, as text.  `memory`: measure
-    what a call of each way takes.
+    what a call of each way takes; `limit` [s] is that of a group, after
+    which its further cells fail.
     """
 
     groups: Sequence[Sequence[Cell]]
@@ -55,6 +56,7 @@ class Job:
     ranks: int = 1
     counts: bool = True
     memory: bool = False
+    limit: float | None = None
 
 
 @dataclass
@@ -135,8 +137,13 @@ class GroupWorker:
         forces = first.quantity != ENERGY
         n_edges = sum(pairs(batch.positions[batch.part(i)],
                             model.r_max).shape[1] for i in range(len(batch)))
+        began, limit = time.perf_counter(), self.job.limit
         for t in trials:
             t.row['n_edges'] = n_edges
+            if limit and time.perf_counter() - began > limit:
+                t.decide(FAILED, f'the cells before took the {limit:g} s of '
+                         '--record-timeout')
+                continue
             self._build(t, model.path)
             if t.way is not None:
                 self._begin(t, batch, forces)

@@ -135,11 +135,11 @@ KINDS = {k.__name__: k for k in (
     Lazy, Dead, Absent, Broken)}
 
 
-def measured(*names, molecule=ETHANOL, rounds=6, **fields):
+def measured(*names, molecule=ETHANOL, rounds=6, limit=None, **fields):
     """Return the rows by way of a group of cells."""
     cells = [cell(name, **fields) for name in names]
     job = Job([cells], {'toy': Model('lj', 'abc', 3.0)},
-              {'ethanol': molecule}, Timing(rounds, 6))
+              {'ethanol': molecule}, Timing(rounds, 6), limit=limit)
     worker = GroupWorker(job, lambda c, path: KINDS[c.way]())
     worker._oracles['lj'] = gate.Oracle(LennardJones())
     rows = worker.measure(cells)
@@ -214,6 +214,13 @@ def test_r3_threads_without_cores_are_skipped_with_the_reason(monkeypatch):
     row = measured('Toy', threads=2)['Toy']
     assert row['state'] == 'skipped' and 'samples' not in row
     assert row['reason'] == '2 threads, and 1 core(s) for this rank'
+
+
+def test_r3_cells_beyond_the_time_limit_fail():
+    rows = measured('Lazy', 'Toy', limit=LAZY_S / 2)
+    assert rows['Lazy']['state'] == 'ok'
+    assert rows['Toy']['state'] == 'failed'
+    assert '--record-timeout' in rows['Toy']['reason']
 
 
 def test_edges_are_known_of_every_way_and_give_it_a_law():
