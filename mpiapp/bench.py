@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words[1:])
     options.words = words
     try:
+        from mpiapp.benchmarks.harness.document import check_targets
+        check_targets(options.json, getattr(options, 'output', None))
         return int(command.run(options))
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
 
 if TYPE_CHECKING:
+    from mpiapp.benchmarks.harness.document import Results
     from mpiapp.benchmarks.profiling.measure import Subject
     from mpiapp.benchmarks.profiling.spans import Spans
 
@@ -30,8 +31,9 @@ class Options:
     """Options of `profiler`."""
 
     exit_codes: ClassVar[str] = (
-        'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage '
-        'or input, nothing measured')
+        'exit codes: 0 done; 1 stopped by an unforeseen error, or a way that '
+        'disagrees with the reference is refused; 2 wrong usage or input, '
+        'nothing measured')
 
     model: str = option('student', 'student, tiny, small, medium (shapes '
                         'with random weights), or a file', group='input',
@@ -89,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(world: World, options: Options) -> int:
     """Collective: profile on every rank; rank 0 tells."""
+    from mpiapp.benchmarks.harness.document import Results
     from mpiapp.benchmarks.profiling import spans
     from mpiapp.parallel.agree import agree
     warnings.filterwarnings('ignore')
@@ -103,8 +106,14 @@ def run(world: World, options: Options) -> int:
     subjects = spanned.bcast(subjects)
     assert subjects is not None
     mine: list[dict[str, Any]] = []
+    results: Results | None = None
     with agree(comm, 'profiling'):
-        mine = profiles(options, subjects, recorder)
+        if comm.rank == 0:
+            results = Results('profiler', options.json or None)
+        for profile in profiles(options, subjects, recorder):
+            mine.append(profile | {'ranks': comm.size})
+            if results:
+                results.add(mine[-1])
     spanned.Barrier()
     # so that the trace holds work and waiting alike
     with agree(comm, 'evaluating'):
@@ -113,9 +122,10 @@ def run(world: World, options: Options) -> int:
     found = spanned.gather(mine)
     by_rank = spans.gathered(comm, recorder, offset)
     with agree(comm, 'writing the profile'):
-        if comm.rank == 0:
-            tell(options, found, by_rank)
-    return DONE
+        if results:
+            tell(options, found, by_rank, results)
+    refused = any(p['state'] != 'ok' for p in mine)
+    return int(max(comm.allgather(int(refused))))
 
 
 def prepare(options: Options) -> list[Subject]:
@@ -127,13 +137,12 @@ def prepare(options: Options) -> list[Subject]:
     import tempfile
 
     from mpiapp.benchmarks import shapes
+    from mpiapp.benchmarks.harness.document import check_targets
     from mpiapp.benchmarks.harness.molecules import Unphysical, molecule
     from mpiapp.benchmarks.harness.variants import TORCH
     from mpiapp.benchmarks.profiling.measure import Subject
     from mpiapp.potentials.mace import files
-    for name in (options.json, options.trace, options.flame):
-        if name and not Path(name).parent.is_dir():
-            raise InputError(f'{name}: there is no such folder')
+    check_targets(options.json, options.trace, options.flame)
     for way in options.ways:
         if way not in TORCH:
             raise InputError(f'the stages of {way} cannot be seen; allowed: '
@@ -164,24 +173,22 @@ def prepare(options: Options) -> list[Subject]:
 
 def profiles(
     options: Options, subjects: Sequence[Subject], recorder: Spans,
-) -> list[dict[str, Any]]:
-    """Return the profiles of this rank."""
+) -> Iterator[dict[str, Any]]:
+    """Yield the profiles of this rank."""
     from mpiapp.benchmarks.harness.molecules import set_sha256
     from mpiapp.benchmarks.profiling import measure, roofline
     from mpiapp.potentials.base import file_sha256
     with recorder.span('ceilings'):
         ceilings = roofline.measure_ceilings(options.device)
-    found = []
     for subject in subjects:
         with recorder.span(f'profile {subject.way}'):
             profile = measure.profile(subject, ceilings)
-        found.append(profile | {
+        yield profile | {
             'model': options.model, 'threads': subject.threads,
             'quantity': 'energy+forces', 'neighbours': 'tree',
             'molecule': options.molecule or 'default',
             'model_sha256': file_sha256(subject.path),
-            'inputs_sha256': set_sha256([subject.molecule])})
-    return found
+            'inputs_sha256': set_sha256([subject.molecule])}
 
 
 def evaluate_spanned(subject: Subject, recorder: Spans) -> None:
@@ -205,29 +212,29 @@ def evaluate_spanned(subject: Subject, recorder: Spans) -> None:
 
 def tell(
     options: Options, found: Sequence[Sequence[dict[str, Any]]],
-    by_rank: Any,
+    by_rank: Any, results: Results,
 ) -> None:
     """Print and write what all ranks found."""
-    from mpiapp.benchmarks.harness import document
     from mpiapp.benchmarks.profiling import report, spans
-    first = [p | {'ranks': len(found)} for p in found[0]]
+    first = results.rows
     for profile in first:
         print('\n'.join(report.lines(profile)) + '\n')
-    for a, b in zip(first, first[1:]):
+    sound = [p for p in first if p['state'] == 'ok']
+    for a, b in zip(sound, sound[1:]):
         print(f'{a["way"]} and {b["way"]}:')
         print('\n'.join(report.difference_lines(a, b)) + '\n')
     kinds = spans.shares(by_rank)
     joint: list[dict[str, Any]] = [
-        {'rank': i, 'medians_s': [p['steady']['median'] for p in mine],
+        {'rank': i, 'medians_s': [p['steady']['median'] for p in mine
+                                  if p['state'] == 'ok'],
          'spans_s': kinds[i]} for i, mine in enumerate(found)]
     for row in joint:
         medians = ', '.join(f'{1e3 * m:.2f}' for m in row['medians_s'])
         print(f'rank {row["rank"]}: {medians} ms a call; spans: '
               + ', '.join(f'{k} {s:.2f} s'
                           for k, s in row['spans_s'].items()))
+    content = results.close(by_rank=joint)
     if options.json:
-        content = document.document('profiler', first, by_rank=joint)
-        document.write_json(options.json, content)
         print(f'wrote {options.json}')
         if options.plots:
             from mpiapp.benchmarks.plots import draw_all
@@ -238,7 +245,7 @@ def tell(
         spans.write_trace(Path(options.trace), spans.trace_events(by_rank))
         print(f'wrote {options.trace}')
     if options.flame:
-        text = '\n'.join(x for p in first for x in p['folded'])
+        text = '\n'.join(x for p in sound for x in p['folded'])
         Path(options.flame).write_text(text + '\n')
         print(f'wrote {options.flame}')
 
@@ -258,7 +265,7 @@ def compare(files: Sequence[str]) -> int:
         if d['command'] != 'profiler':
             raise InputError(f'{name}: not a profile')
     pairs = [(a, b) for a in old['rows'] for b in new['rows']
-             if a['way'] == b['way']]
+             if a['way'] == b['way'] and a['state'] == b['state'] == 'ok']
     if not pairs:
         raise InputError('the profiles have no way in common')
     for a, b in pairs:

@@ -21,6 +21,32 @@ def test_help_lists_the_commands():
         assert name in ended.output and about in ended.output
 
 
+@pytest.mark.parametrize('name', [
+    'inference', 'md', 'neighbours', 'precision', 'scaling', 'tune'])
+def test_a_folder_that_is_not_there_is_found_first(
+        name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [name, '--json', 'nofolder/x.json']
+    if name == 'inference':
+        ended = run('bench', *words, '--ci', '--output-dir', str(tmp_path))
+        code, told = ended.code, ended.output
+    else:
+        code, told = bench.main(words), capsys.readouterr().err
+    assert code == 2
+    assert 'nofolder/x.json: there is no such folder' in told
+
+
+@pytest.mark.parametrize('words, told', [
+    (['-o', 'nofolder/p.toml'], 'there is no such folder'),
+    (['-o', '.'], 'is a folder'),
+    (['--model-path', 'absent.model'], 'absent.model')])
+def test_tune_finds_wrong_files_first(
+        words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert bench.main(['tune', *words]) == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('words', [[], ['nothing']])
 def test_without_a_command_the_usage_is_an_error(words, capsys):
     assert bench.main(words) == 2

@@ -33,9 +33,9 @@ ABOUT = ('Measure the inference of MACE models over a matrix of cells: '
 MATRICES = {name: f'benchmarks/inference{end}.toml' for name, end in (
     ('', ''), ('quick', '_quick'), ('ci', '_ci'))}
 #: options that do not change the results
-OUTPUTS = frozenset({'json', 'plots'})
+OUTPUTS = frozenset({'json', 'plots', 'record_timeout'})
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,18 @@ def prepare(options: Options, n_ranks: int) -> Job:
     Raises:
         InputError: whatever the user must mend.
     """
+    from mpiapp.benchmarks.harness.document import check_targets
     from mpiapp.benchmarks.harness.worker import Job
     from mpiapp.store.output import check_output
     matrix = chosen_matrix(options)
+    check_targets(options.json)
     check_output(result_path(options), create=not options.dry_run)
     models = {name: model_of(name, options, not options.dry_run)
               for name in dict.fromkeys(c.model for c in matrix.cells)}
     found = {name: molecule_of(name)
              for name in dict.fromkeys(c.molecule for c in matrix.cells)}
-    return Job(matrix.groups, models, found, matrix.timing, n_ranks)
+    return Job(matrix.groups, models, found, matrix.timing, n_ranks,
+               limit=options.record_timeout)
 
 
 def chosen_matrix(options: Options) -> Matrix:
@@ -217,7 +220,13 @@ def make_plan(options: Options, job: Job) -> Plan:
     known = [m for m in job.molecules.values() if isinstance(m, Structure)]
     decisive = {name: value for name, value in result_options(options).items()
                 if name not in OUTPUTS}
+    about = surroundings()
     settings = {
+        # times of two machines are not to be mixed in one file
+        'machine': {name: about['machine'][name]
+                    for name in ('processor', 'cores', 'gpu')},
+        'torch': about['versions'].get('torch', ''),
+        'environment': about['environment'],
         'results_version': RESULTS_VERSION, 'rounds': job.timing.rounds,
         'warm_up': job.timing.warm_up, 'ranks': job.ranks,
         'models': {n: m.sha256 for n, m in job.models.items()},
@@ -225,7 +234,7 @@ def make_plan(options: Options, job: Job) -> Plan:
         'cells': [f'{c}' for group in job.groups for c in group]}
     meta = {'program': 'bench inference', 'options': decisive,
             'settings': settings, 'inputs': [],
-            'surroundings': surroundings()}
+            'surroundings': about}
     atoms = [len(m.numbers) if isinstance(m, Structure) else 1
              for m in (job.molecules[g[0].molecule] for g in job.groups)]
     # longest first: models and batches count beside atoms
@@ -236,7 +245,8 @@ def make_plan(options: Options, job: Job) -> Plan:
         np.ones(len(job.groups), bool), settings, [], meta,
         run_options(options), resume=options.resume,
         overwrite=options.overwrite, retry_failed=options.retry_failed,
-        save_every=1, writer=options.writer, seconds=np.array(costs))
+        save_every=1, record_timeout=options.record_timeout,
+        writer=options.writer, seconds=np.array(costs))
 
 
 def announced(job: Job) -> str:
@@ -258,7 +268,8 @@ def finish(options: Options, job: Job, plan: Plan, outcome: Outcome) -> int:
     rows = rows_of(plan.result, job)
     laws = scaling_law.laws(rows)
     content = document.document(
-        'inference', rows, laws=laws, settings=dict(plan.settings))
+        'inference', rows, laws=laws, complete=not outcome.stopped,
+        settings=dict(plan.settings))
     paths = [plan.result, plan.result.with_suffix('.json'),
              plan.result.with_suffix('.md')]
     document.write_json(paths[1], content)

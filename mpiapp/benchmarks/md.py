@@ -84,30 +84,40 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f'unphysical molecule: {error}') from error
     exact = potential(options, 'reference', 'float64')
     minimum = relaxed(exact, structure)
-    rows = []
+    results = document.Results('md', options.json)
     for backend, dtype in choices(options):
         fast = potential(options, backend, dtype)
-        row = {'backend': backend, 'dtype': dtype,
-               'molecule': options.molecule,
-               'n_atoms': len(structure.numbers)}
+        row = {'calculator': options.calculator, 'backend': backend,
+               'dtype': dtype, 'molecule': options.molecule,
+               'n_atoms': len(structure.numbers), **subject(
+                   options, exact, structure)}
         row |= judged(options, fast, minimum)
         row['gates'] += [*same_minimum(fast, exact, structure, minimum),
                          batch_gate(fast, minimum)]
         wrong = [g['name'] for g in row['gates'] if g['passed'] is False]
         row['state'] = 'failed' if wrong else 'ok'
         row['reason'] = '; '.join(wrong)
-        rows.append(row)
+        results.add(row)
         print('\n'.join(lines(row)), flush=True)
-    content = document.document('md', rows)
-    if options.json:
-        document.write_json(options.json, content)
+    content = results.close()
     if options.plots:
         from pathlib import Path
 
         from mpiapp.benchmarks.plots import draw_all
         for path in draw_all(content, Path(options.json).with_suffix('')):
             print(f'wrote {path}')
-    return int(any(r['state'] != 'ok' for r in rows))
+    return int(any(r['state'] != 'ok' for r in results.rows))
+
+
+def subject(
+    options: argparse.Namespace, exact: Any, structure: Structure,
+) -> dict[str, Any]:
+    """Return what identifies model and molecule, and how long runs are."""
+    from mpiapp.benchmarks.harness.molecules import set_sha256
+    return {'model_sha256': exact.describe().get('sha256', ''),
+            'inputs_sha256': set_sha256([structure]),
+            'settings': {name: getattr(options, name) for name in (
+                'quick', 'length', 'dt', 'temperature', 'replicas')}}
 
 
 def choices(options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -132,10 +142,21 @@ def potential(
 
 
 def field_of(potential: Any, structure: Structure) -> tr.Field:
-    """Return energy and forces as a function of positions."""
+    """Return energy and forces as a function of positions.
+
+    It raises FloatingPointError where the potential fails, or the run has
+    gone where nothing is finite.
+    """
     def field(x: Floats) -> tuple[float, Floats]:
+        if not np.isfinite(x).all():
+            raise FloatingPointError('positions are not finite')
         found = potential.evaluate(batch_of(structure, [x]))
-        return float(found.energies[0]), found.forces
+        for _, message in found.failures.values():
+            raise FloatingPointError(message)
+        energy = float(found.energies[0])
+        if not (np.isfinite(energy) and np.isfinite(found.forces).all()):
+            raise FloatingPointError('energy or forces are not finite')
+        return energy, found.forces
     return field
 
 
@@ -170,12 +191,30 @@ def relaxed(potential: Any, structure: Structure) -> Structure:
 def judged(
     options: argparse.Namespace, potential: Any, minimum: Structure,
 ) -> dict[str, Any]:
-    """Return numbers, series and gates of the dynamics of a potential."""
-    from ase.data import atomic_masses
+    """Return numbers, series and gates of the dynamics of a potential.
 
-    from mpiapp.bonding import bond_list
+    A run that breaks off is a gate that is not passed; the other goes on.
+    """
+    from ase.data import atomic_masses
     field = field_of(potential, minimum)
     masses = atomic_masses[minimum.numbers]
+    found: dict[str, Any] = {'gates': []}
+    for name, judge in (('NVE', nve), ('NVT', nvt)):
+        try:
+            got = judge(options, field, minimum, masses)
+        except FloatingPointError as error:
+            got = {'gates': [gate(f'{name} run', False,
+                                  f'broke off: {error}'[:300])]}
+        found |= got | {'gates': found['gates'] + got['gates']}
+    return found
+
+
+def nve(
+    options: argparse.Namespace, field: tr.Field, minimum: Structure,
+    masses: Floats,
+) -> dict[str, Any]:
+    """Return numbers, series and gates at constant energy."""
+    from mpiapp.bonding import bond_list
     ps = options.length or (QUICK_LENGTH if options.quick else LENGTH)
     n = max(40, round(1e3 * ps / options.dt))
     rng = np.random.default_rng(12)
@@ -194,10 +233,8 @@ def judged(
     bonds = bond_list(minimum.numbers, minimum.positions)
     stretch, least = tr.bond_excursion(coarse, bonds)
     numbers |= {'bond_stretch': stretch, 'least_distance_A': least}
-    gates = nve_gates(numbers, options.temperature)
-    nvt = nvt_numbers(options, field, minimum, masses)
     every = max(1, n // 400)
-    return {**numbers, **nvt['numbers'], 'gates': [*gates, *nvt['gates']],
+    return {**numbers, 'gates': nve_gates(numbers, options.temperature),
             'series': {'ps': coarse.times[::every].tolist(),
                        'meV_per_atom': (1e3 * (
                            coarse.total - coarse.total[0])
@@ -248,7 +285,7 @@ def nve_gates(
     ]
 
 
-def nvt_numbers(
+def nvt(
     options: argparse.Namespace, field: tr.Field, minimum: Structure,
     masses: Floats,
 ) -> dict[str, Any]:
@@ -269,14 +306,13 @@ def nvt_numbers(
     samples = sum(len(r.kinetic) for r in runs)
     noise = max(float(error), float(expected) / np.sqrt(samples / 2))
     mean = float(means.mean())
-    found = {'nvt_temperature_K': mean, 'nvt_noise_K': noise,
-             'replicas_K': means.tolist()}
     gates = [gate('NVT temperature',
                   abs(mean - options.temperature) <= tr.SIGMAS * noise,
                   f'{mean:.1f} +- {noise:.1f} K of '
                   f'{options.temperature:g} K')]
-    return {'numbers': found, 'gates': [
-        *gates, *validated(runs, masses, options.temperature)]}
+    return {'nvt_temperature_K': mean, 'nvt_noise_K': noise,
+            'replicas_K': means.tolist(), 'gates': [
+                *gates, *validated(runs, masses, options.temperature)]}
 
 
 def validated(
@@ -372,8 +408,9 @@ def batch_gate(fast: Any, minimum: Structure) -> dict[str, Any]:
             for _ in range(4)]
     together = fast.evaluate(batch_of(minimum, many))
     alone = [fast.evaluate(batch_of(minimum, [x])) for x in many]
-    energy = max(abs(float(together.energies[i] - a.energies[0]))
-                 for i, a in enumerate(alone)) / len(minimum.numbers)
+    # by NumPy, which does not lose a NaN
+    energy = float(np.abs(together.energies - np.concatenate(
+        [a.energies for a in alone])).max()) / len(minimum.numbers)
     force = float(np.abs(together.forces - np.concatenate(
         [a.forces for a in alone])).max())
     allowed = TOLERANCES[fast.dtype]

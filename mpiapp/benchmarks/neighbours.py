@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,15 @@ class Case:
     pbc: Periodic = OPEN
     timed: bool = False
 
+    @property
+    def sha256(self) -> str:
+        """Identify what the pairs are of (positions to 1e-6 A)."""
+        cell = np.zeros(0) if self.cell is None else self.cell
+        parts = (np.round(1e6 * self.positions).astype('<i8'),
+                 np.asarray(cell, '<f8'), np.float64(self.cutoff),
+                 np.array(self.pbc))
+        return sha256(b''.join(p.tobytes() for p in parts)).hexdigest()
+
 
 def run(options: argparse.Namespace) -> int:
     """Compare, time, print and write; 1 if a list differs or fails.
@@ -70,20 +80,21 @@ def run(options: argparse.Namespace) -> int:
         8 if options.quick else 30)
     if rounds < 0:
         raise InputError('--rounds must not be negative')
-    names = options.molecules or MOLECULES[:3 if options.quick else None]
+    names = dict.fromkeys(
+        options.molecules or MOLECULES[:3 if options.quick else None])
     try:
         timed = [Case(n, molecule(n).positions, timed=True) for n in names]
     except Unphysical as error:
         raise InputError(f'unphysical molecule: {error}') from error
-    rows = [row for case in [*edge_cases(), *timed]
-            for row in measured(case, options.lists or list(FINDERS),
-                                rounds)]
-    for row in rows:
-        print(line(row))
-    if options.json:
-        document.write_json(options.json,
-                            document.document('neighbours', rows))
-    return int(any(r['state'] in ('failed', 'refused') for r in rows))
+    lists = list(dict.fromkeys(options.lists or FINDERS))
+    results = document.Results('neighbours', options.json)
+    for case in [*edge_cases(), *timed]:
+        results.add(*measured(case, lists, rounds))
+        for row in results.rows[-len(lists):]:
+            print(line(row), flush=True)
+    results.close()
+    return int(any(r['state'] in ('failed', 'refused')
+                   for r in results.rows))
 
 
 def edge_cases() -> Iterator[Case]:
@@ -122,7 +133,8 @@ def measured(
     for name in lists:
         rows[name] = row = {
             'case': case.name, 'list': name, 'n_atoms': len(case.positions),
-            'n_pairs': len(expected), 'state': 'ok', 'reason': ''}
+            'n_pairs': len(expected), 'inputs_sha256': case.sha256,
+            'state': 'ok', 'reason': ''}
         try:
             found = finder(name)(case.positions, case.cutoff, case.cell,
                                  case.pbc)

@@ -22,13 +22,17 @@ from mpiapp.records import Batch, Evaluation, Floats
 #: precisions of the whole model, or of one stage inside a float32 model
 WHOLE = ('float64', 'float32', 'tf32', 'bfloat16', 'float16')
 LOWERED = ('bfloat16', 'float16')
+#: a stage of mace-torch that campaigns leave out: E0 is added in float64
+ISOLATED = 'atomic_energies_fn'
+#: random starts: a ratio needs 5 (R9); frames of a quick training
+STARTS, QUICK_STARTS, QUICK_FRAMES = 6, 5, 12
 MOLECULES, QUICK_MOLECULES = ('caffeine', 'organic', 'steroid'), ('ethanol',)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument('--quick', action='store_true',
-                        help='one small molecule, few rounds, two starts')
+                        help='one small molecule, few rounds, few frames')
     parser.add_argument('--model-path', metavar='FILE',
                         help='MACE model; default: the bundled student')
     parser.add_argument('--molecules', nargs='+', default=[], metavar='NAME',
@@ -39,8 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--train', action='store_true',
                         help='also train, float64 against float32')
     parser.add_argument('--starts', type=int, metavar='N',
-                        help='random starts of the training (default 4, '
-                        'quick 2)')
+                        help='random starts of the training (default '
+                        f'{STARTS}, quick {QUICK_STARTS})')
     parser.add_argument('--epochs', type=int, metavar='N',
                         help='default 30, quick 3')
     parser.add_argument('--train-file', metavar='FILE',
@@ -58,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: wrong options, model or molecule.
     """
-    from mpiapp.benchmarks.harness.molecules import Unphysical, molecule
+    from mpiapp.benchmarks.harness.molecules import (
+        Unphysical, molecule, set_sha256
+    )
+    from mpiapp.potentials.base import file_sha256
     from mpiapp.potentials.mace import files
     warnings.filterwarnings('ignore')
     rounds = options.rounds or (5 if options.quick else 15)
@@ -69,34 +76,36 @@ def run(options: argparse.Namespace) -> int:
         raise InputError('--plots needs --json, beside which they go')
     path = options.model_path or str(files.bundled_path())
     files.check(path)
-    names = options.molecules or (
-        QUICK_MOLECULES if options.quick else MOLECULES)
-    rows: list[dict[str, Any]] = []
+    names = dict.fromkeys(options.molecules or (
+        QUICK_MOLECULES if options.quick else MOLECULES))
+    model = file_sha256(path)
+    results = document.Results('precision', options.json)
     for name in names:
         try:
-            batch = clock.copies(molecule(name), 1)
+            structure = molecule(name)
         except Unphysical as error:
             raise InputError(f'unphysical molecule {name}: {error}') \
                 from error
+        batch = clock.copies(structure, 1)
+        subject = {'molecule': name, 'n_atoms': len(batch.numbers),
+                   'device': options.device, 'model_sha256': model,
+                   'inputs_sha256': set_sha256([structure])}
         for row in measured(path, batch, options.device, rounds):
-            rows.append({'molecule': name, 'n_atoms': len(batch.numbers),
-                         **row})
-            print(line(rows[-1]), flush=True)
+            results.add({**subject, **row})
+            print(line(results.rows[-1]), flush=True)
     sums = sums_of(path, batch)
+    results.add(sums=sums)
     for text in sum_lines(sums):
         print(text)
     training = trained(options) if options.train else []
-    content = document.document('precision', rows, sums=sums,
-                                training=training)
-    if options.json:
-        document.write_json(options.json, content)
+    content = results.close(training=training)
     if options.plots:
         from pathlib import Path
 
         from mpiapp.benchmarks.plots import draw_all
         for drawn in draw_all(content, Path(options.json).with_suffix('')):
             print(f'wrote {drawn}')
-    return int(any(r['state'] == 'failed' for r in rows))
+    return int(any(r['state'] == 'failed' for r in results.rows))
 
 
 def measured(
@@ -128,7 +137,7 @@ def measured(
             row |= {'state': 'failed', 'traceback': traceback.format_exc(),
                     'reason': f'{type(error).__name__}: {error}'[:200]}
     times, _ = clock.in_turns(ways, batch, True, rounds, 6, seed=3)
-    base = times['float32'].samples
+    base = times['float32'].samples if 'float32' in times else []
     for label, found_times in times.items():
         row = rows[label]
         if found_times.error:
@@ -139,15 +148,22 @@ def measured(
                 'steady': summary(found_times.samples),
                 'against_float32': str(paired_ratio(
                     np.array(base), np.array(found_times.samples)))
-                if label != 'float32' else ''}
+                if base and label != 'float32' else ''}
     return list(rows.values())
 
 
 def variants_of(path: str, device: str) -> list[tuple[str, str]]:
-    """Return (precision, stage); no stage means the whole model."""
+    """Return (precision, stage); no stage means the whole model.
+
+    float32 of every stage inside a float64 model, half precision of the
+    linear ones inside a float32 model: the rest has no code for it.
+    """
     from mpiapp.benchmarks.harness.halves import parts
+    from mpiapp.benchmarks.profiling.stages import stages_of
     module = lowered(path, 'float32', device).potential.model.module
     return [*((name, '') for name in WHOLE),
+            *(('float32', stage) for stage in stages_of(module)
+              if stage != ISOLATED),
             *((name, stage) for stage in parts(module)
               for name in LOWERED)]
 
@@ -157,8 +173,9 @@ def lowered(
 ) -> Any:
     """Return a way: the model in a precision, or one stage of it.
 
-    bfloat16 and float16 of the whole model are its linear layers: e3nn and
-    mace-torch have no code for the rest.
+    One stage in float32 is inside a float64 model, in half precision inside
+    a float32 model.  bfloat16 and float16 of the whole model are its linear
+    layers: e3nn and mace-torch have no code for the rest.
 
     Raises:
         InputError: it can't run here.
@@ -168,10 +185,12 @@ def lowered(
     from mpiapp.benchmarks.harness.cells import FORCES, Cell
     from mpiapp.benchmarks.harness.halves import lower
     from mpiapp.benchmarks.harness.variants import make
+    around = precision
+    if stage:
+        around = 'float64' if precision == 'float32' else 'float32'
     way = {'float64': 'reference', 'float32': 'reference', 'tf32': 'tf32',
-           'bfloat16': 'linear-bf16', 'float16': 'linear-fp16'}[
-               'float32' if stage else precision]
-    dtype = 'float64' if precision == 'float64' else 'float32'
+           'bfloat16': 'linear-bf16', 'float16': 'linear-fp16'}[around]
+    dtype = 'float64' if around == 'float64' else 'float32'
     made: Any = make(Cell(path, '', device, FORCES, 1, 1, dtype, way,
                           'tree'), path)
     if stage:
@@ -281,13 +300,15 @@ def sum_lines(sums: Mapping[str, float]) -> Iterator[str]:
 def trained(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Train in both precisions from several starts; print and return."""
     from mpiapp.benchmarks import training
-    starts = options.starts or (2 if options.quick else 4)
+    starts = options.starts or (QUICK_STARTS if options.quick else STARTS)
     epochs = options.epochs or (3 if options.quick else 30)
     if starts < 2 or epochs < 1:
         raise InputError('--starts must be at least 2: one run says nothing '
                          'about its noise (R9); --epochs at least 1')
-    rows = training.compare(training.read(options.train_file), starts,
-                            epochs)
+    frames = training.read(options.train_file)
+    if options.quick:
+        frames = frames.pick(range(min(QUICK_FRAMES, len(frames.energies))))
+    rows = training.compare(frames, starts, epochs)
     for text in training.lines(rows):
         print(text)
     return rows

@@ -15,8 +15,8 @@ from mpiapp.records import Floats
 
 #: share of the ceiling that the recommended batch reaches
 WANTED_SHARE = 0.8
-#: points that a fit needs
-LEAST_POINTS = 3
+#: points that a fit needs: with three, three coefficients leave no residual
+LEAST_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Law:
 
 
 def fit(atoms: Floats, edges: Floats, seconds: Floats) -> Law | None:
-    """Return the law of points [n], None with fewer than 3.
+    """Return the law of points [n], None with fewer than `LEAST_POINTS`.
 
     Least squares of relative errors, no coefficient below 0.
     """

@@ -64,7 +64,7 @@ def verlet(
     found: dict[str, list[Any]] = {k: [] for k in 'pkxv'}
 
     def note() -> None:
-        kinetic = 0.5 * float((m * v * v).sum())
+        kinetic = kinetic_energy(m, v)
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise FloatingPointError('energy or forces are not finite')
         for key, value in zip('pkxv', (energy, kinetic, x, v)):
@@ -78,6 +78,18 @@ def verlet(
         v = v + 0.5 * step * forces / m
         note()
     return Trajectory(dt, *(np.array(found[k]) for k in 'pkxv'))
+
+
+def kinetic_energy(m: Floats, v: Floats) -> float:
+    """Return the kinetic energy [eV] of masses [n_atoms, 1].
+
+    Raises:
+        FloatingPointError: it is not finite.
+    """
+    found = 0.5 * float((m * v * v).sum())
+    if not np.isfinite(found):
+        raise FloatingPointError('the kinetic energy is not finite')
+    return found
 
 
 def thermal_velocities(
@@ -109,6 +121,9 @@ def langevin(
 
     BAOAB of B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013,
     34.
+
+    Raises:
+        FloatingPointError: the kinetic energy is not finite.
     """
     from ase.units import fs, kB
     m, step = masses[:, None], dt * fs
@@ -118,8 +133,7 @@ def langevin(
     energy, forces = field(x)
     found: dict[str, list[Any]] = {k: [] for k in 'pkxv'}
     for _ in range(n_steps + 1):
-        for key, value in zip('pkxv', (
-                energy, 0.5 * float((m * v * v).sum()), x, v)):
+        for key, value in zip('pkxv', (energy, kinetic_energy(m, v), x, v)):
             found[key].append(value)
         v = v + 0.5 * step * forces / m
         x = x + 0.5 * step * v

@@ -17,12 +17,14 @@ from typing import Any
 
 from mpiapp.benchmarks import scaling
 from mpiapp.benchmarks.harness import document
-from mpiapp.benchmarks.harness.cells import FORCES, Cell, Timing
+from mpiapp.benchmarks.harness.cells import FAILED, FORCES, OK, Cell, Timing
 from mpiapp.benchmarks.harness.spread import ratio_of
 from mpiapp.benchmarks.harness.tables import label
 from mpiapp.benchmarks.harness.worker import GroupWorker, Job, Model
+from mpiapp.benchmarks.profiling.memory import resident
 from mpiapp.benchmarks.windows import DYNAMIC, Task
 from mpiapp.errors import InputError
+from mpiapp.parallel.binding import visible_gpus
 
 #: back ends that a profile may name
 CANDIDATES = ('reference', 'poly', 'native', 'cueq', 'oeq')
@@ -56,8 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         default=MAX_ENERGY_ERROR,
                         help='eV per atom (default 2e-6)')
     parser.add_argument('--max-memory', type=float, metavar='GB',
-                        help='of all ranks together (default: half of the '
-                        'machine)')
+                        help='of all ranks together, or of a GPU (default: '
+                        'half of what there is)')
     parser.add_argument('--rounds', type=int, metavar='N',
                         help='default 15, quick 6')
     parser.add_argument('--skip-ranks', action='store_true',
@@ -67,32 +69,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, choose, write the profile; 1 if nothing keeps the bounds.
+    """Measure, choose, write the profile.
+
+    Returns 1 if nothing keeps the bounds, or a layout of ranks fails: then
+    the profile advises without it.
 
     Raises:
         InputError: wrong options, model or molecule.
     """
     warnings.filterwarnings('ignore')
     job = prepare(options)
+    # of what a rank may take, the program itself is the first part
+    limit = memory_limit(options) - (
+        resident() if options.device == 'cpu' else 0)
     worker = GroupWorker(job)
-    rows = [row for group in job.groups for row in worker.measure(group)]
-    limit = memory_limit(options)
-    for row in rows:
-        judge(row, options, limit)
-        print(line(row), flush=True)
-    best = choose(rows)
+    results = document.Results('tune', options.json)
+    for group in job.groups:
+        for row in worker.measure(group):
+            judge(row, options, limit)
+            results.add(row)
+            print(line(row), flush=True)
+    best = choose(results.rows)
     if best is None:
+        results.close()
         print('no candidate keeps the bounds: no profile is written')
         return 1
+    # before layouts are tried, which may fail
+    layout = usual_layout(options.device)
+    write_profile(options, best, layout)
+    results.add(chosen=best)
     found = [] if options.skip_ranks else ranks_and_threads(options, best)
-    layout = best_layout(found)
-    text = profile_text(options, best, layout)
-    Path(options.output).write_text(text)
+    text = write_profile(options, best, best_layout(found, layout))
     print(f'\n{text}\nwrote {options.output}')
-    if options.json:
-        document.write_json(options.json, document.document(
-            'tune', rows, layouts=found, chosen=best))
-    return 0
+    results.close(layouts=found)
+    return int(any(row['state'] == FAILED for row in found))
 
 
 def prepare(options: argparse.Namespace) -> Job:
@@ -114,25 +124,31 @@ def prepare(options: argparse.Namespace) -> Job:
         if not torch.cuda.is_available():
             raise InputError('--device cuda: PyTorch sees no CUDA device')
     path = options.model_path or str(files.bundled_path())
+    files.check(path)
     model = Model(path, file_sha256(path),
                   load(path, 'float64', 'cpu').r_max)
-    names = options.molecules or (
-        QUICK_MOLECULES if options.quick else MOLECULES)
+    names = dict.fromkeys(options.molecules or (
+        QUICK_MOLECULES if options.quick else MOLECULES))
     try:
         found = {name: molecule(name) for name in names}
     except Unphysical as error:
         raise InputError(f'unphysical molecule: {error}') from error
-    key = Path(path).stem
+    key, batches = Path(path).stem, list(dict.fromkeys(batches))
     groups = [[Cell(key, name, options.device, FORCES, batch, 1, dtype, way,
                     'tree')
                for dtype in ('float64', 'float32')
-               for way in options.backends or CANDIDATES]
+               for way in dict.fromkeys(options.backends or CANDIDATES)]
               for name in names for batch in batches]
-    return Job(groups, {key: model}, found, Timing(rounds, 6), counts=False)
+    return Job(groups, {key: model}, found, Timing(rounds, 6), counts=False,
+               memory=True)
 
 
 def memory_limit(options: argparse.Namespace) -> float:
-    """Return the bytes that one rank may take."""
+    """Return the bytes that one rank may take; on a GPU it has it alone."""
+    if options.device == 'cuda':
+        import torch
+        return options.max_memory * 1e9 if options.max_memory else \
+            torch.cuda.get_device_properties(0).total_memory / 2
     from mpiapp.potentials.mace.choosing import memory_of_machine
     whole = options.max_memory * 1e9 if options.max_memory \
         else memory_of_machine() / 2
@@ -154,22 +170,11 @@ def judge(
             if not errors[name] <= bound:
                 faults.append(f'{name} {errors[name]:.1e} {unit}, allowed '
                               f'{bound:.1e}')
-        if predicted_bytes(row) > limit:
-            faults.append(f'{predicted_bytes(row) / 1e9:.2f} GB, allowed '
-                          f'{limit / 1e9:.2f} for a rank')
+        if not row['peak_bytes'] <= limit:
+            faults.append(f'{row["peak_bytes"] / 1e9:.3f} GB, allowed '
+                          f'{max(limit, 0.0) / 1e9:.3f} for a rank beside '
+                          'the program')
     row['excluded'] = '; '.join(faults)
-
-
-def predicted_bytes(row: Mapping[str, Any]) -> float:
-    """Return the memory of a batch from the edges that were counted.
-
-    64 messages of each edge and 4096 numbers of each atom are more than any
-    measured model of these shapes keeps.
-    """
-    size = 8 if row['dtype'] == 'float64' else 4
-    atoms = row['n_atoms'] * row['batch']
-    return float(size * (64 * 64 * row.get('n_edges', 20 * atoms)
-                         + 4096 * atoms))
 
 
 def choose(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -192,7 +197,9 @@ def choose(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     for members in sound[1:]:
         if mean_cost(members) < mean_cost(best) and shown(best, members):
             best = members
-    return dict(best[0], us_per_atom_step=mean_cost(best))
+    worst = {name: max(m['errors'][name] for m in best)
+             for name in best[0]['errors']}
+    return dict(best[0], us_per_atom_step=mean_cost(best), errors=worst)
 
 
 def mean_cost(members: Sequence[Mapping[str, Any]]) -> float:
@@ -218,8 +225,9 @@ def ranks_and_threads(
     """Measure layouts of the cores: many ranks, or threads of few."""
     from mpiapp.potentials.mace import files
     cores = len(os.sched_getaffinity(0))
+    most, _ = usual_layout(options.device)
     layouts = [(cores // t, t) for t in range(1, cores + 1)
-               if cores % t == 0]
+               if cores % t == 0 and cores // t <= most]
     names = options.molecules or (
         QUICK_MOLECULES if options.quick else MOLECULES)
     found = []
@@ -231,21 +239,42 @@ def ranks_and_threads(
             repeats=2 if options.quick else 8, windows=5,
             schedules=(DYNAMIC,))
         for ranks, threads in layouts:
-            got = scaling.job(replace(task, threads=threads), ranks)
-            row, = scaling.rows_of(got)
-            row.pop('energies')
+            row, = scaling.measured(replace(task, threads=threads), ranks)
+            row.pop('energies', None)
             found.append(row)
             print(scaling.line(row), flush=True)
     return found
 
 
-def best_layout(found: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """Return ranks and threads of the fastest layout; all cores as ranks
-    where none was measured."""
-    if not found:
-        return len(os.sched_getaffinity(0)), 1
-    best = min(found, key=lambda r: float(r['steady']['median']))
+def usual_layout(device: str) -> tuple[int, int]:
+    """Return a rank of one thread for each core, or for each GPU."""
+    cores = len(os.sched_getaffinity(0))
+    if device == 'cuda':
+        return max(1, min(cores, len(visible_gpus(os.environ)))), 1
+    return cores, 1
+
+
+def best_layout(
+    found: Sequence[Mapping[str, Any]], usual: tuple[int, int],
+) -> tuple[int, int]:
+    """Return ranks and threads of the fastest layout, else the usual."""
+    timed = [r for r in found if r['state'] == OK]
+    if not timed:
+        return usual
+    best = min(timed, key=lambda r: float(r['steady']['median']))
     return int(best['ranks']), int(best['threads'])
+
+
+def write_profile(
+    options: argparse.Namespace, best: Mapping[str, Any],
+    layout: tuple[int, int],
+) -> str:
+    """Write the profile, whole or not at all, and return it."""
+    from mpiapp.store.files import replacing
+    text = profile_text(options, best, layout)
+    with replacing(Path(options.output)) as part:
+        part.write_text(text)
+    return text
 
 
 def profile_text(

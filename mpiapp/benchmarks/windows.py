@@ -94,8 +94,15 @@ def run(world: World, task: Task) -> int:
     comm = world.comm
     evaluate: Callable[[int], float] | None = None
     with agree(comm, 'building the potential'):
-        evaluate, costs = prepare(task)
+        evaluate, costs, wrong = prepare(task)
     assert evaluate is not None
+    refused = next(filter(None, comm.allgather(wrong)), '')
+    if refused:
+        with agree(comm, 'writing the results'):
+            if comm.rank == 0:
+                Path(task.output).write_text(json.dumps(
+                    {**about(task), 'ranks': comm.size, 'refused': refused}))
+        return DONE
     # by turns, so that what disturbs the machine disturbs all schedules
     results: dict[str, list[dict[str, Any]]] = {s: [] for s in task.schedules}
     for _ in range(task.windows):
@@ -116,16 +123,18 @@ def run(world: World, task: Task) -> int:
     return DONE
 
 
-def prepare(task: Task) -> tuple[Callable[[int], float], Floats]:
-    """Return what evaluates a record, and the predicted costs.
+def prepare(task: Task) -> tuple[Callable[[int], float], Floats, str]:
+    """Return what evaluates a record, predicted costs, and what is wrong.
 
-    Every molecule is evaluated once, so that all is warm.
+    Every molecule is held against the reference, so that all is warm, and
+    no time is taken of a way that disagrees on this rank (R2).
 
     Raises:
         InputError: the way or a molecule can't be had.
     """
     from mpiapp.benchmarks.harness.cells import FORCES, Cell
     from mpiapp.benchmarks.harness.clock import copies, moved
+    from mpiapp.benchmarks.harness.gate import arithmetic, proved
     from mpiapp.benchmarks.harness.molecules import Unphysical, molecule
     from mpiapp.benchmarks.harness.variants import make
     try:
@@ -136,8 +145,9 @@ def prepare(task: Task) -> tuple[Callable[[int], float], Floats]:
                     task.dtype, task.way, 'tree'), task.model)
     batches = [copies(m, 1) for m in found]
     # all elements at once: native makes its tables for those it has met
-    for batch in batches:
-        way.evaluate(batch, True)
+    different = dict(zip(task.molecules, batches)).values()
+    wrong = proved(way, task.model, list(different),
+                   arithmetic(task.way, task.dtype))
 
     def evaluate(i: int) -> float:
         rng = np.random.default_rng(i)
@@ -146,7 +156,7 @@ def prepare(task: Task) -> tuple[Callable[[int], float], Floats]:
             total += float(way.evaluate(
                 moved(batches[i], rng), True).energies[0])
         return total
-    return evaluate, np.array([len(m.numbers) for m in found], float)
+    return evaluate, np.array([len(m.numbers) for m in found], float), wrong
 
 
 def window(
@@ -216,7 +226,16 @@ def joined(
             'records': [len(rank[schedule][-1]['energies'])
                         for rank in by_rank],
             'energies': energies}
-    return {'task': asdict(task), 'ranks': n_ranks, 'schedules': found}
+    return {**about(task), 'ranks': n_ranks, 'schedules': found}
+
+
+def about(task: Task) -> dict[str, Any]:
+    """Return the task, and what identifies its model and molecules."""
+    from mpiapp.benchmarks.harness.molecules import molecule, set_sha256
+    from mpiapp.potentials.base import file_sha256
+    return {'task': asdict(task), 'model_sha256': file_sha256(task.model),
+            'inputs_sha256': set_sha256([
+                molecule(name) for name in task.molecules])}
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ import pytest
 
 from mpiapp.benchmarks import inference
 from mpiapp.benchmarks.harness import document
+from mpiapp.benchmarks.harness.cells import Timing
+from mpiapp.benchmarks.harness.worker import Job
 from mpiapp.errors import InputError
 from mpiapp.store.reader import load
 from tests.jobs import needs_mpirun, run, run_and
@@ -105,6 +107,27 @@ def test_a_run_is_interrupted_and_resumed(tmp_path):
     kept = {i for i, r in enumerate(before) if r['state'] == 'ok'}
     for i in kept:
         assert rows[i]['build_s'] == before[i]['build_s']
+
+
+@pytest.mark.parametrize('change', [
+    {'machine': {'processor': 'another', 'cores': '2', 'gpu': 'none'}},
+    {'machine': {'processor': 'one', 'cores': '2', 'gpu': 'H100'}},
+    {'versions': {'torch': '1.0'}},
+    {'environment': {'OMP_NUM_THREADS': '8'}}])
+def test_a_run_does_not_go_on_elsewhere(change, tmp_path, monkeypatch):
+    about = {'machine': {'processor': 'one', 'cores': '2', 'gpu': 'none'},
+             'versions': {'torch': '2.0'},
+             'environment': {'OMP_NUM_THREADS': '1'}}
+    options = inference.settle(inference.Options(
+        ci=True, output_dir=str(tmp_path), record_timeout=60.0))
+    job = Job([], {}, {}, Timing(0, 0))
+    settings = []
+    for found in (about, about, about | change):
+        monkeypatch.setattr(document, 'surroundings', lambda: found)
+        plan = inference.make_plan(options, job)
+        settings.append(plan.settings)
+        assert plan.record_timeout == 60.0
+    assert settings[0] == settings[1] != settings[2]
 
 
 def test_an_unphysical_file_is_refused_and_the_exit_code_says_so(tmp_path):

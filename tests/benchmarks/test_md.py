@@ -1,10 +1,14 @@
 """Gates of dynamics: sound forces pass, unsound ones do not (R8)."""
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mpiapp import bench
 from mpiapp.benchmarks import md
 from mpiapp.benchmarks import trajectories as tr
+from mpiapp.potentials.lj import LennardJones
 
 MASSES = np.array([12.0, 1.0])
 START = np.array([[0.0, 0, 0], [1.0, 0, 0]])
@@ -119,6 +123,58 @@ def test_physical_validation_tells_a_wrong_temperature():
     assert found['equipartition']['passed'], found
     wrong = {g['name']: g for g in md.validated(runs, masses, 400.0)}
     assert not wrong['kinetic-energy distribution']['passed']
+
+
+class Trial:
+    """The toy potential, which fails or explodes from some call on."""
+
+    dtype = 'float64'
+
+    def __init__(self, fault='', after=0):
+        self.model, self.fault, self.left = LennardJones(), fault, after
+
+    def describe(self):
+        return self.model.describe()
+
+    def evaluate(self, batch):
+        found = self.model.evaluate(batch)
+        self.left -= 1
+        if self.left >= 0 or not self.fault:
+            return found
+        if self.fault == 'explodes':
+            return replace(found, forces=1e250 * (1 + found.forces))
+        if self.fault == 'NaN':
+            return replace(found, energies=np.nan * found.energies)
+        return replace(found, energies=np.nan * found.energies,
+                       failures={0: ('scf', 'SCF did not converge')})
+
+
+@pytest.mark.parametrize('fault', ['explodes', 'NaN', 'SCF'])
+def test_a_run_that_breaks_off_is_a_failed_gate(
+        fault, tmp_path, monkeypatch, capsys):
+    def potential(options, backend, dtype):
+        return Trial(fault, 5) if backend == 'poly' else Trial()
+    monkeypatch.setattr(md, 'potential', potential)
+    monkeypatch.setattr(md, 'QUICK_NVT_STEPS', 200)
+    path = tmp_path / 'md.json'
+    code = bench.main([
+        'md', '--quick', '--molecule', 'water', '--backends', 'poly',
+        'native', '--dtypes', 'float64', '--length', '0.02', '--json',
+        str(path), '--plots'])
+    assert code == 1, capsys.readouterr()
+    rows = json.loads(path.read_text())['rows']
+    assert [r['backend'] for r in rows] == ['poly', 'native']
+    assert json.loads(path.read_text())['complete'] is True
+    gates = {g['name']: g for g in rows[0]['gates']}
+    assert gates['NVE run']['passed'] is False
+    assert gates['NVT run']['passed'] is False
+    assert {'same minimum', 'batch v single'} < set(gates)
+    assert gates['same minimum']['passed'] is False
+    if fault == 'SCF':
+        assert 'SCF did not converge' in gates['NVE run']['told']
+    # the other potential is judged in full
+    assert {'drift', 'NVT temperature'} < {
+        g['name'] for g in rows[1]['gates']}
 
 
 @pytest.mark.parametrize('words', [

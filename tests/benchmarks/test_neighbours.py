@@ -1,4 +1,6 @@
 """Neighbour lists: equal sets in every case, and lists that are wrong."""
+import json
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,26 @@ def test_a_list_that_raises_is_failed(monkeypatch):
     row, = neighbours.measured(
         neighbours.Case('c', np.eye(3)), ['vesin'], 0)
     assert row['state'] == 'failed' and 'IndexError' in row['traceback']
+
+
+def test_an_interrupted_command_leaves_what_it_has(tmp_path, monkeypatch):
+    right, path = neighbours.measured, tmp_path / 'n.json'
+    words = ['neighbours', '--molecules', 'water', '--rounds', '0',
+             '--lists', 'tree', 'ase', '--json', str(path)]
+
+    def interrupted(case, lists, rounds):
+        if case.name == 'water':
+            raise KeyboardInterrupt
+        return right(case, lists, rounds)
+    monkeypatch.setattr(neighbours, 'measured', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(words)
+    left = json.loads(path.read_text())
+    monkeypatch.undo()
+    assert bench.main(words) == 0
+    whole = json.loads(path.read_text())
+    assert (left['complete'], whole['complete']) == (False, True)
+    assert left['rows'] == whole['rows'][:-2] and len(left['rows']) > 20
 
 
 def test_the_command(tmp_path, capsys):

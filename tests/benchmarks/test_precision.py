@@ -1,11 +1,13 @@
 """Precision: sums, stages in lower precision, trainings."""
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mpiapp.benchmarks import precision, shapes, training
 from mpiapp.benchmarks.harness import clock, halves, molecules
+from mpiapp.benchmarks.harness.spread import LEAST_ROUNDS
 from mpiapp.errors import InputError
 
 pytestmark = [pytest.mark.filterwarnings('ignore::DeprecationWarning'),
@@ -65,7 +67,26 @@ def test_a_stage_is_lowered_and_the_rest_stays(model):
     assert 0 < fine < coarse
 
 
-def test_rows_tell_errors_by_precision(model):
+STAGES = ('radial_embedding', 'interactions.0.conv_tp',
+          'products.0.symmetric_contractions', 'readouts.1')
+
+
+def test_every_stage_is_lowered_to_float32_alone(model):
+    found = precision.variants_of(model, 'cpu')
+    assert {('float32', s) for s in (
+        *STAGES, 'node_embedding', 'spherical_harmonics')} < set(found)
+    assert sum(bool(stage) for _, stage in found) > 20
+    way = precision.lowered(model, 'float32', 'cpu', STAGES[1])
+    inner = way.potential.model.module
+    assert str(inner.radial_embedding.bessel_fn.bessel_weights.dtype
+               ) == 'torch.float64'
+    assert str(inner.get_submodule(STAGES[1]).dtype) == 'torch.float32'
+
+
+def test_rows_tell_errors_by_precision(model, monkeypatch):
+    monkeypatch.setattr(precision, 'variants_of', lambda path, device: [
+        *((name, '') for name in precision.WHOLE),
+        *(('float32', stage) for stage in STAGES)])
     batch = clock.copies(molecules.molecule('water'), 1)
     rows = precision.measured(model, batch, 'cpu', 5)
     whole = {r['precision']: r for r in rows if r['stage'] == 'all'}
@@ -76,14 +97,20 @@ def test_rows_tell_errors_by_precision(model):
     assert whole['tf32']['state'] == 'skipped'
     assert whole['float64']['peak_bytes'] > whole['float32']['peak_bytes']
     assert set(whole['float32']['by_element']) == {'1', '8'}
-    assert sum(r['stage'] != 'all' for r in rows) >= 10
+    stages = {r['stage']: r for r in rows if r['precision'] == 'float32'}
+    assert set(stages) == {'all', *STAGES}
+    for row in stages.values():
+        # a stage alone costs more than nothing, and not more than all
+        assert row['state'] == 'ok', row
+        assert 0 < row['d_force_rms'] < 10 * stages['all']['d_force_rms']
 
 
 def test_a_training_learns_and_several_starts_are_told():
     frames = training.read().pick(range(9))
     rows = training.compare(frames, 2, 3)
+    # each precision is first in its turn
     assert [(r['start'], r['dtype']) for r in rows] == [
-        (0, 'float64'), (0, 'float32'), (1, 'float64'), (1, 'float32')]
+        (0, 'float64'), (0, 'float32'), (1, 'float32'), (1, 'float64')]
     for row in rows:
         assert row['last_loss'] < row['first_loss']
     same, other = rows[0]['first_loss'], rows[1]['first_loss']
@@ -93,6 +120,53 @@ def test_a_training_learns_and_several_starts_are_told():
     # two starts show nothing, and nothing is claimed
     assert text.count('no ratio: 2 rounds') == 3
     assert json.dumps(rows)
+
+
+def test_the_default_starts_give_intervals():
+    assert precision.STARTS >= precision.QUICK_STARTS >= LEAST_ROUNDS
+    rows = [{'start': i, 'dtype': d, 'epochs': 1, 'peak_bytes': 1.0,
+             'cpu_s': (2.0 if d == 'float64' else 1.0) + 0.01 * i,
+             'energy_rmse_meV': 1.0 + i, 'force_rmse_meV_A': 1.0 + i}
+            for i in range(precision.QUICK_STARTS) for d in training.DTYPES]
+    text = list(training.lines(rows))
+    assert 'no ratio' not in '\n'.join(text)
+    assert text[-1].startswith('CPU time, float64 / float32: 1.9')
+
+
+def test_a_cold_step_is_neither_timed_nor_taken(monkeypatch):
+    frames = training.read().pick(range(6))
+    asked, now = [], [0.0]
+    loss = training._loss
+
+    def watched(model, some, e0, dtype):
+        asked.append([float(p.detach().sum()) for p in model.parameters()])
+        now[0] += 100.0 if len(asked) == 1 else 1.0
+        return loss(model, some, e0, dtype)
+    monkeypatch.setattr(training, '_loss', watched)
+    monkeypatch.setattr(training, 'time', SimpleNamespace(
+        process_time=lambda: now[0]))
+    row = training.train(frames, frames, training.isolated(frames), 0,
+                         'float64', 1)
+    assert asked[0] == asked[1]
+    assert row['cpu_s'] == 1.0
+
+
+def test_a_float32_that_fails_leaves_the_others_their_times(
+        model, monkeypatch):
+    right = precision.lowered
+
+    def lowered(path, name, device, stage=''):
+        if name == 'float32' and not stage:
+            raise RuntimeError('no float32 here')
+        return right(path, name, device, stage)
+    monkeypatch.setattr(precision, 'lowered', lowered)
+    monkeypatch.setattr(precision, 'variants_of', lambda path, device: [
+        ('float64', ''), ('float32', ''), ('float32', 'readouts.0')])
+    rows = precision.measured(
+        model, clock.copies(molecules.molecule('water'), 1), 'cpu', 5)
+    assert [r['state'] for r in rows] == ['ok', 'failed', 'ok']
+    assert all(precision.line({'molecule': 'water', 'n_atoms': 3} | r)
+               for r in rows)
 
 
 def test_wrong_training_files_are_refused(tmp_path):

@@ -1,5 +1,9 @@
 """Scaling: schedules, effects, the law of batches."""
+import argparse
 import json
+import os
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from mpiapp import bench
 from mpiapp.benchmarks import scaling, scaling_law, windows
 from mpiapp.benchmarks.samples_file import read_samples
+from mpiapp.parallel.serial import SerialComm
 from tests.jobs import needs_mpirun
 
 
@@ -77,6 +82,78 @@ def test_schedules_give_the_same_energies_and_one_file(tmp_path, capsys):
     assert about['axes'][0] == 'rank'
 
 
+def options_of(*words):
+    parser = argparse.ArgumentParser()
+    scaling.add_options(parser)
+    return parser.parse_args(words)
+
+
+def test_r2_a_wrong_way_gets_no_windows(tmp_path, monkeypatch):
+    from mpiapp.benchmarks import shapes
+    from mpiapp.benchmarks.harness import variants
+
+    class Wrong(variants.TorchWay):
+        def fetched(self, built, found, forces):
+            right = super().fetched(built, found, forces)
+            return replace(right, energies=right.energies + 1e-3)
+    model = tmp_path / 'tiny.model'
+    shapes.write_model(shapes.TINY, model)
+    task = windows.Task(str(model), ('water', 'water'),
+                        str(tmp_path / 'x.json'), windows=1)
+    assert windows.prepare(task)[-1] == ''
+    monkeypatch.setattr(variants, 'make', lambda cell, path: Wrong(
+        variants._built(cell, path)))
+    windows.run(SimpleNamespace(comm=SerialComm()), task)
+    found = json.loads((tmp_path / 'x.json').read_text())
+    monkeypatch.setattr(scaling, 'job', lambda task, n: found)
+    rows = scaling.measured(task, 1)
+    assert [r['state'] for r in rows] == 3 * ['refused']
+    assert 'equal: ' in rows[0]['reason'] and 'samples' not in rows[0]
+
+
+def test_jobs_fit_on_the_gpus(monkeypatch):
+    monkeypatch.setattr(scaling, 'visible_gpus', lambda env: ['0'])
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(16))
+    found = {(n, t.ranks_per_gpu) for n, t in scaling.jobs(options_of(
+        '--device', 'cuda', '--ranks-per-gpu', '1', '4'))}
+    assert found == {(1, 1), (1, 4), (2, 4), (4, 4)}
+    # ranks that were asked for are told, and not run
+    (n, task), *_ = scaling.jobs(options_of(
+        '--device', 'cuda', '--ranks', '2'))
+    rows = scaling.measured(task, n)
+    assert [r['state'] for r in rows] == 3 * ['skipped']
+    assert '1 GPU(s) x 1' in scaling.line(rows[0])
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_go_on(
+        tmp_path, monkeypatch, capsys):
+    def job(task, n):
+        if n == 2:
+            raise scaling.JobFailed('the job with 2 ranks ended')
+        got = {'samples': [1.0] * 5, 'imbalance': 1.0, 'stragglers': [5],
+               'communication_share': 0.0, 'records': [1],
+               'energies': {'0': -1.0}}
+        return {'task': asdict(task), 'ranks': n, 'model_sha256': 'a',
+                'inputs_sha256': 'b',
+                'schedules': {s: got for s in task.schedules}}
+    monkeypatch.setattr(scaling, 'job', job)
+    path = tmp_path / 's.json'
+    assert bench.main(['scaling', '--quick', '--ranks', '2', '1', '--json',
+                       str(path), '--output-dir', str(tmp_path)]) == 1
+    rows = json.loads(path.read_text())['rows']
+    assert {(r['ranks'], r['state']) for r in rows} == {
+        (2, 'failed'), (1, 'ok')}
+    assert 'failed: the job with 2 ranks' in capsys.readouterr().out
+
+
+@needs_mpirun
+def test_a_job_that_cannot_run_has_its_output_as_the_reason(tmp_path):
+    task = windows.Task('absent.model', ('water',),
+                        str(tmp_path / 'x.json'))
+    row, *_ = scaling.measured(task, 1)
+    assert row['state'] == 'failed' and 'absent.model' in row['reason']
+
+
 @pytest.mark.parametrize('words', [['--ranks', '0'], ['--windows', '0'],
                                    ['--model-path', 'absent']])
 def test_wrong_options_are_refused(words):
@@ -97,5 +174,7 @@ def test_the_law_of_batches_is_found_again():
     assert law.share(batch - 1, 58, 1020) < 0.8
 
 
-def test_two_points_give_no_law():
-    assert scaling_law.fit(*np.ones((3, 2))) is None
+def test_few_points_give_no_law():
+    # three coefficients through three or four points fit anything
+    assert scaling_law.fit(*np.ones((3, 4))) is None
+    assert scaling_law.fit(*np.ones((3, 5))) is not None

@@ -1,13 +1,22 @@
 """bench tune and --profile: what is chosen, written and read."""
 import argparse
+import json
+import os
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mpiapp import bench, relaxation, validate
-from mpiapp.benchmarks import tune
+from mpiapp.benchmarks import scaling, tune
+from mpiapp.benchmarks.harness import clock, molecules
+from mpiapp.benchmarks.harness.variants import Native
+from mpiapp.benchmarks.harness.worker import GroupWorker
+from mpiapp.benchmarks.profiling import memory
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
+from mpiapp.potentials.mace.native import table_bytes
 
 FAST = 1 + 0.01 * np.sin(np.arange(12.0))
 
@@ -18,6 +27,7 @@ def candidate(way, ms, batch=1, dtype='float64', **more):
             'us_per_atom_step': 1000 * ms / 3 / batch, 'device': 'cpu',
             'samples': (1e-3 * ms * FAST).tolist(),
             'errors': {'d_force_max': 1e-6, 'd_energy_per_atom': 1e-8},
+            'peak_bytes': 1e5 * batch,
             } | more
 
 
@@ -45,7 +55,7 @@ def test_refused_and_too_large_candidates_are_not_chosen():
     large = candidate('poly', 8, batch=64)
     assert chosen(candidate('poly', 4), refused, large, limit=1e6) == (
         'poly', 'float64', 1)
-    assert 'GB' in large['excluded']
+    assert '0.006 GB, allowed 0.001' in large['excluded']
     assert chosen(refused) is None
 
 
@@ -68,6 +78,86 @@ def test_a_profile_is_written_and_read_by_programs(tmp_path, capsys):
     assert found.mace_dtype in ('float64', 'float32')
     other = read_options(validate.Options, 'validate', '', words)
     assert other.backend == 'poly' and other.dtype == found.mace_dtype
+
+
+def test_the_errors_of_a_profile_are_the_worst_of_all_molecules():
+    rows = [candidate('poly', 1, molecule=name, errors={
+        'd_force_max': force, 'd_energy_per_atom': energy}, excluded='')
+        for name, force, energy in (('a', 1e-6, 3e-9), ('b', 5e-6, 1e-9))]
+    assert tune.choose(rows)['errors'] == {
+        'd_force_max': 5e-6, 'd_energy_per_atom': 3e-9}
+
+
+def test_memory_is_measured_and_bounds_the_batch(tmp_path, capsys):
+    from mpiapp.benchmarks import shapes
+    model = tmp_path / 'tiny.model'
+    shapes.write_model(shapes.TINY, model)
+    options = argparse.Namespace(
+        device='cpu', molecules=['water'], model_path=str(model), quick=True,
+        batches=[1, 4], rounds=5, backends=['poly'])
+    job = tune.prepare(options)
+    rows = [r for g in job.groups for r in GroupWorker(job).measure(g)]
+    peaks = {(r['dtype'], r['batch']): r['peak_bytes'] for r in rows}
+    weights = model.stat().st_size / 10
+    assert weights < peaks['float64', 1] < peaks['float64', 4]
+    assert peaks['float32', 4] < peaks['float64', 4]
+
+
+def test_tables_of_native_count():
+    way = Native.__new__(Native)
+    way.potential = SimpleNamespace(met={0, 1, 2}, bytes_per_atom=3e4, model=(
+        SimpleNamespace(module=SimpleNamespace(interactions=[
+            SimpleNamespace(conv_tp=SimpleNamespace(weight_numel=256))]))))
+    batch = clock.copies(molecules.molecule('water'), 4)
+    tables = table_bytes(way.potential.model, 3)
+    assert tables > 1e6
+    # molecule by molecule: a batch takes no more
+    assert memory.of_way(way, batch, True) == tables + 3 * 3e4
+
+
+def test_a_gpu_has_a_limit_of_its_own(monkeypatch):
+    import torch
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_properties',
+        lambda i: SimpleNamespace(total_memory=80e9))
+    options = argparse.Namespace(device='cuda', max_memory=None)
+    assert tune.memory_limit(options) == 40e9
+    options.max_memory = 10.0
+    assert tune.memory_limit(options) == 10e9
+
+
+def test_layouts_on_gpus_have_a_gpu_for_each_rank(monkeypatch):
+    monkeypatch.setattr(tune, 'visible_gpus', lambda env: ['0'])
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: range(8))
+    asked = []
+
+    def measured(task, n):
+        asked.append((n, task.threads, task.ranks_per_gpu))
+        return scaling.without_times(task, n, 'failed', 'no')
+    monkeypatch.setattr(scaling, 'measured', measured)
+    options = argparse.Namespace(device='cuda', molecules=['water'],
+                                 model_path='m', quick=True)
+    found = tune.ranks_and_threads(options, candidate('poly', 1))
+    assert asked == [(1, 8, 1)]
+    assert tune.best_layout(found, (1, 1)) == (1, 1)
+
+
+def test_a_profile_is_there_though_layouts_fail(tmp_path, monkeypatch):
+    path, json_path = tmp_path / 'p.toml', tmp_path / 't.json'
+
+    def job(task, n):
+        # before the first of them
+        assert 'backend = "reference"' in path.read_text()
+        raise scaling.JobFailed('mpirun is broken')
+    monkeypatch.setattr(scaling, 'job', job)
+    monkeypatch.setattr(shutil, 'which', lambda name: name)
+    assert bench.main([
+        'tune', '--quick', '--molecules', 'water', '--backends',
+        'reference', '--batches', '1', '--rounds', '5', '-o', str(path),
+        '--json', str(json_path)]) == 1
+    layouts = json.loads(json_path.read_text())['layouts']
+    assert {r['state'] for r in layouts} == {'failed'}
+    assert 'backend = "reference"' in path.read_text()
 
 
 PROFILE = '[options]\nbackend = "native"\ndtype = "float32"\nbatch = 4\n'

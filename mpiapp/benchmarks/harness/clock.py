@@ -43,10 +43,12 @@ class CacheError(Exception):
 
 @dataclass
 class Times:
-    """Seconds of one way: four numbers that are never mixed (R5)."""
+    """Seconds of one way, warming up and steady apart.
 
-    build_s: float = 0.0
-    first_s: float = 0.0
+    Building and the first call are not among them: by now the way has been
+    called to be proved (R5).
+    """
+
     warm_s: float = 0.0
     warm_calls: int = 0
     stable: bool = False
@@ -127,9 +129,7 @@ def in_turns(
 
     for name, way in ways.items():
         def start(name: str = name, way: Way = way) -> None:
-            times = found[name]
-            times.first_s = timed_call(way, moved(batch, rng), forces)[0]
-            warm_up(way, batch, forces, most_warm, rng, times)
+            warm_up(way, batch, forces, most_warm, rng, found[name])
         attempt(name, start)
     last, order = batch, list(ways)
     for i in range(rounds):

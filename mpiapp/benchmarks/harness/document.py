@@ -84,6 +84,35 @@ def document(
             'rows': [dict(r) for r in rows]}
 
 
+class Results:
+    """The result file of a command, written anew with every row.
+
+    A run that is interrupted leaves what it has: `complete` is false then.
+    Without a path nothing is written.
+    """
+
+    def __init__(self, command: str, path: str | None) -> None:
+        self.path, self.rows = path, list[dict[str, Any]]()
+        self._head = document(command, [])
+
+    def add(self, *rows: Mapping[str, Any], **more: Any) -> None:
+        """Take rows that are done, and `more` beside them."""
+        self.rows += [dict(r) for r in rows]
+        self._head |= more
+        self._write(False)
+
+    def close(self, **more: Any) -> dict[str, Any]:
+        """Write the whole result and return it."""
+        self._head |= more
+        return self._write(True)
+
+    def _write(self, complete: bool) -> dict[str, Any]:
+        content = {**self._head, 'complete': complete, 'rows': self.rows}
+        if self.path:
+            write_json(self.path, content)
+        return content
+
+
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a result file, whole or not at all.
 
@@ -94,6 +123,21 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     with replacing(Path(path)) as part:
         part.write_text(json.dumps(
             content, indent=1, default=plain, allow_nan=True))
+
+
+def check_targets(*paths: str | None) -> None:
+    """Check that files which are to be written can be, before any work.
+
+    Raises:
+        InputError: there is no such folder, or it can't be written.
+    """
+    from mpiapp.store.output import check_output
+    for path in map(Path, filter(None, paths)):
+        if not path.parent.is_dir():
+            raise InputError(f'{path}: there is no such folder')
+        if path.is_dir():
+            raise InputError(f'{path} is a folder, not a file to write')
+        check_output(path)
 
 
 def plain(value: Any) -> Any:

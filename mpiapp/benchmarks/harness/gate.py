@@ -150,6 +150,21 @@ def own(
                           'bitwise' if same else check.note)]
 
 
+def proved(
+    way: Way, model_path: str, batches: Sequence[Batch], key: str,
+) -> str:
+    """Return why a way must not be timed on these batches, or '' (R2).
+
+    `key` is that of its arithmetic in `ALLOWED`.
+    """
+    from mpiapp.potentials import PotentialOptions
+    from mpiapp.potentials.mace import load_backend
+    oracle = Oracle(load_backend('reference', PotentialOptions(
+        model_path=model_path, device='cpu')))
+    return verdict([check for batch in batches for check in own(
+        way, oracle, batch, ALLOWED[key], True)])
+
+
 def battery(
     way: Way, oracle: Oracle, molecule: Structure, allowed: Tolerance,
     forces: bool, cutoff: float,

@@ -32,6 +32,16 @@ def lower(module: Any, names: Iterable[str], dtype: Any) -> None:
         setattr(parent, last, _class()(inner, dtype))
 
 
+def _is_real(value: Any) -> bool:
+    import torch
+    return torch.is_tensor(value) and value.is_floating_point()
+
+
+def _cast(value: Any, dtype: Any) -> Any:
+    """Return a tensor of real numbers in a dtype, all else as it is."""
+    return value.to(dtype) if _is_real(value) else value
+
+
 @lru_cache(maxsize=1)
 def _class() -> Any:
     """Return the wrapper's class, which can't exist before torch does."""
@@ -44,17 +54,15 @@ def _class() -> Any:
             super().__init__()
             self.inner, self.dtype = inner, dtype
 
-        def forward(self, *inputs: Any) -> Any:
-            like = next(x.dtype for x in inputs if torch.is_tensor(x)
-                        and x.is_floating_point())
-            cast = [x.to(self.dtype) if torch.is_tensor(x)
-                    and x.is_floating_point() else x for x in inputs]
-            found = self.inner(*cast)
+        def forward(self, *inputs: Any, **named: Any) -> Any:
+            like = next(x.dtype for x in (*inputs, *named.values())
+                        if _is_real(x))
+            found = self.inner(
+                *(_cast(x, self.dtype) for x in inputs),
+                **{k: _cast(x, self.dtype) for k, x in named.items()})
             if torch.is_tensor(found):
-                return found.to(like)
-            return type(found)(
-                f.to(like) if torch.is_tensor(f) and f.is_floating_point()
-                else f for f in found)
+                return _cast(found, like)
+            return type(found)(_cast(f, like) for f in found)
 
         def __getattr__(self, name: str) -> Any:
             # such as irreps_in, which MACE asks its parts for

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,8 @@ def _compiled(options: PotentialOptions, mode: str) -> Built:
     import torch
     from mace.tools.compile import prepare
     from mace.tools.scripts_utils import extract_model
+    if mode == 'reduce-overhead' and options.device != 'cuda':
+        raise InputError('reduce-overhead is CUDA graphs: it needs a GPU')
     potential = _reference(options)
     dtype = getattr(torch, options.dtype)
     with _quiet(), _default_dtype(dtype):
@@ -160,13 +163,35 @@ def _autocast(options: PotentialOptions, half: str) -> Built:
     import torch
     if options.dtype != 'float32':
         raise InputError('autocast lowers float32, not float64')
-    potential = _reference(options)
-    plain = core_of(potential.model.module)
 
-    def core(inputs: dict[str, Any], forces: bool) -> tuple[Any, Any]:
-        with torch.autocast(potential.device, getattr(torch, half)):
-            return plain(inputs, forces)
-    return Built(potential, core)
+    def built() -> Built:
+        potential = _reference(options)
+        plain = core_of(potential.model.module)
+
+        def core(inputs: dict[str, Any], forces: bool) -> tuple[Any, Any]:
+            with torch.autocast(potential.device, getattr(torch, half)):
+                return plain(inputs, forces)
+        return Built(potential, core)
+    # on another copy, whose first call may be warm
+    _check_autocast(built())
+    return built()
+
+
+def _check_autocast(built: Built) -> None:
+    """Check that a model can be computed under autocast, on two atoms.
+
+    Raises:
+        InputError: mace-torch does not stand it here.
+    """
+    number = int(built.potential.model.numbers[0])
+    pair = Batch.join([(np.array([number, number]), np.eye(3)[:2], 0, 0)])
+    try:
+        TorchWay(built).evaluate(pair, True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][:120]
+        raise InputError(f'mace-torch {version("mace-torch")} raises under '
+                         f'autocast on {built.potential.device}: {reason}'
+                         ) from error
 
 
 def _linear(options: PotentialOptions, half: str) -> Built:
@@ -306,7 +331,7 @@ class Native:
         potential: Any = load_backend('native', PotentialOptions(
             model_path=path, dtype=cell.dtype, device=cell.device,
             threads=cell.threads))
-        self._potential, self._ran = potential, 0
+        self.potential, self._ran = potential, 0
         one = potential._one
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -329,7 +354,7 @@ class Native:
 
     def evaluate(self, batch: Batch, forces: bool) -> Evaluation:
         """Return energies and forces."""
-        found: Evaluation = self._potential.evaluate(batch)
+        found: Evaluation = self.potential.evaluate(batch)
         return found
 
 

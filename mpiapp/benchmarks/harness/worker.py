@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from mpiapp.benchmarks.harness.cells import (
 from mpiapp.benchmarks.harness.counting import count
 from mpiapp.benchmarks.harness.spread import summary
 from mpiapp.errors import InputError
+from mpiapp.potentials.mace.graph import pairs
 from mpiapp.records import (
     Batch, Finished, Row, Status, Stream, Structure, Suspended
 )
@@ -42,7 +44,9 @@ class Model:
 class Job:
     """What all ranks know: groups, models, molecules, how to time.
 
-    A molecule that is refused is the reason, as text.
+    A molecule that is refused is the reason, as text.  `memory`: measure
+    what a call of each way takes; `limit` [s] is that of a group, after
+    which its further cells fail.
     """
 
     groups: Sequence[Sequence[Cell]]
@@ -51,6 +55,8 @@ class Job:
     timing: Timing
     ranks: int = 1
     counts: bool = True
+    memory: bool = False
+    limit: float | None = None
 
 
 @dataclass
@@ -67,8 +73,13 @@ class Trial:
         if state != OK:
             self.way = None
             # what is not ok prints no time (R2)
-            for name in ('samples', 'steady', 'phases'):
+            for name in ('first_s', 'samples', 'steady', 'phases'):
                 self.row.pop(name, None)
+
+    def fail(self, error: Exception) -> None:
+        """Set the state of a cell whose way raises; from a handler."""
+        self.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
+                    traceback.format_exc())
 
 
 class GroupWorker:
@@ -124,8 +135,18 @@ class GroupWorker:
         oracle = self._oracle(model.path)
         batch = clock.copies(molecule, first.batch)
         forces = first.quantity != ENERGY
+        n_edges = sum(pairs(batch.positions[batch.part(i)],
+                            model.r_max).shape[1] for i in range(len(batch)))
+        began, limit = time.perf_counter(), self.job.limit
         for t in trials:
+            t.row['n_edges'] = n_edges
+            if limit and time.perf_counter() - began > limit:
+                t.decide(FAILED, f'the cells before took the {limit:g} s of '
+                         '--record-timeout')
+                continue
             self._build(t, model.path)
+            if t.way is not None:
+                self._begin(t, batch, forces)
             if t.way is not None:
                 self._prove(t, oracle, batch, model, forces)
         self._time([t for t in trials if t.way is not None], oracle, batch,
@@ -144,14 +165,27 @@ class GroupWorker:
         """Build a way; one that can't run here is skipped, with why."""
         began = time.perf_counter()
         try:
+            check_cores(trial.cell)
             trial.way = self.make(trial.cell, path)
             trial.way.synchronise()
         except InputError as error:
             trial.decide(SKIPPED, str(error))
         except Exception as error:  # of a way on trial
-            trial.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
-                         traceback.format_exc())
+            trial.fail(error)
         trial.row['build_s'] = time.perf_counter() - began
+
+    def _begin(self, trial: Trial, batch: Batch, forces: bool) -> None:
+        """Time the first call, while the way is still cold (R5).
+
+        Proving it later compiles, scripts or fills tables no more.
+        """
+        assert trial.way is not None
+        moving = clock.moved(batch, np.random.default_rng(10))
+        try:
+            trial.row['first_s'] = clock.timed_call(
+                trial.way, moving, forces)[0]
+        except Exception as error:  # of a way on trial
+            trial.fail(error)
 
     def _prove(
         self, trial: Trial, oracle: gate.Oracle, batch: Batch,
@@ -166,8 +200,7 @@ class GroupWorker:
             checks = [*checks, *gate.own(way, oracle, batch, allowed,
                                          forces)]
         except Exception as error:  # of a way on trial
-            trial.decide(FAILED, f'{type(error).__name__}: {error}'[:300],
-                         traceback.format_exc())
+            trial.fail(error)
             return
         trial.row['checks'] = [c.as_row() for c in checks]
         reason = gate.verdict(checks)
@@ -213,8 +246,8 @@ class GroupWorker:
         cell, way, row = trial.cell, trial.way, trial.row
         assert way is not None
         row.update({
-            'first_s': times.first_s, 'warm_s': times.warm_s,
-            'warm_calls': times.warm_calls, 'stable': times.stable,
+            'warm_s': times.warm_s, 'warm_calls': times.warm_calls,
+            'stable': times.stable,
             'samples': times.samples, 'steady': summary(times.samples)})
         trial.decide(OK)
         if times.last is not None:
@@ -229,12 +262,27 @@ class GroupWorker:
                 return
             row['phases'] = clock.phases(way, batch, forces, PHASE_CALLS)
             row |= rates(row)
+        if self.job.memory:
+            from mpiapp.benchmarks.profiling.memory import of_way
+            row['peak_bytes'] = of_way(way, batch, forces)
         if self.job.counts and cell.way in variants.TORCH:
             counts = count(lambda: way.evaluate(batch, forces))
             row |= {'operations': counts.operations, 'flops': counts.flops,
                     'bytes': counts.bytes}
-        if isinstance(way, variants.TorchWay):
-            row['n_edges'] = int(way.graph(batch).edges.shape[1])
+
+
+def check_cores(cell: Cell) -> None:
+    """Check that a cell's threads have a core each.
+
+    Raises:
+        InputError: the rank is bound to fewer.
+    """
+    if not hasattr(os, 'sched_getaffinity'):
+        return
+    cores = len(os.sched_getaffinity(0))
+    if cell.threads > cores:
+        raise InputError(f'{cell.threads} threads, and {cores} core(s) for '
+                         'this rank')
 
 
 def rates(row: Mapping[str, Any]) -> dict[str, float]:

@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mpiapp.benchmarks.harness.cells import FORCES, Cell
+from mpiapp.benchmarks.harness.cells import FORCES, OK, REFUSED, Cell
 from mpiapp.benchmarks.harness.clock import copies, moved, timed_call
+from mpiapp.benchmarks.harness.gate import arithmetic, proved
 from mpiapp.benchmarks.harness.spread import summary
 from mpiapp.benchmarks.harness.variants import TORCH, TorchWay, make
 from mpiapp.benchmarks.profiling import memory, roofline
@@ -58,9 +59,16 @@ def build(subject: Subject) -> TorchWay:
 
 
 def profile(subject: Subject, ceilings: roofline.Ceilings) -> dict[str, Any]:
-    """Return the profile of a subject."""
+    """Return the profile of a subject; none of a way that is wrong (R2)."""
     way = build(subject)
     batch = copies(subject.molecule, subject.batch)
+    head = {'way': subject.way, 'dtype': subject.dtype,
+            'device': subject.device, 'batch': subject.batch,
+            'n_atoms': len(subject.molecule.numbers)}
+    wrong = proved(way, subject.path, [batch],
+                   arithmetic(subject.way, subject.dtype))
+    if wrong:
+        return {**head, 'state': REFUSED, 'reason': wrong}
     rng = np.random.default_rng(9)
     plain = []
     for i in range(WARM + subject.calls):
@@ -73,9 +81,7 @@ def profile(subject: Subject, ceilings: roofline.Ceilings) -> dict[str, Any]:
     held = held_memory(way, batch, timer)
     rows = stage_rows(clocks, table, held, hooked, subject, ceilings)
     return {
-        'state': 'ok', 'way': subject.way, 'dtype': subject.dtype,
-        'device': subject.device, 'batch': subject.batch,
-        'n_atoms': len(subject.molecule.numbers),
+        **head, 'state': OK, 'reason': '',
         'n_edges': int(way.graph(batch).edges.shape[1]),
         'samples': plain, 'steady': summary(plain), 'hooked_s': hooked,
         'stages': rows, 'ceilings': ceilings.as_row(),
@@ -255,5 +261,14 @@ def gpu_idle(way: TorchWay, batch: Batch) -> float:
         way.evaluate(batch, True)
         way.synchronise()
         wall = time.perf_counter() - began
-    busy = sum(e.self_device_time_total for e in found.key_averages())
-    return max(0.0, 1.0 - 1e-6 * float(busy) / wall)
+    return max(0.0, 1.0 - 1e-6 * busy_us(found.key_averages()) / wall)
+
+
+def busy_us(events: Iterable[Any]) -> float:
+    """Return the microseconds of what ran on the GPU itself.
+
+    An operator of the host has the time of its kernels once more.
+    """
+    from torch.autograd import DeviceType
+    return float(sum(e.self_device_time_total for e in events
+                     if e.device_type == DeviceType.CUDA))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mpiapp.records import Floats
+from mpiapp.records import Batch, Floats
 
 STAT = Path('/proc/self/statm')
 
@@ -94,6 +94,33 @@ def allocations(act: Callable[[], Any], device: str) -> Allocations:
         for e in events if e.name().startswith('stage '))
     times, sizes = np.array(memory, np.float64).reshape(-1, 2).T
     return Allocations(times, np.cumsum(sizes), ranges)
+
+
+def of_way(way: Any, batch: Batch, forces: bool) -> float | None:
+    """Return the bytes that a way keeps and that a call takes at most.
+
+    On a GPU as its driver counts them.  Native's are its tables, for the
+    elements met so far, and the largest molecule; None for others.
+    """
+    from mpiapp.benchmarks.harness.variants import Native, TorchWay
+    from mpiapp.potentials.mace.native import table_bytes
+    if isinstance(way, Native):
+        native = way.potential
+        return table_bytes(native.model, len(native.met)) \
+            + native.bytes_per_atom * float(np.diff(batch.offsets).max())
+    if not isinstance(way, TorchWay):
+        return None
+    if way.potential.device == 'cuda':
+        import torch
+        torch.cuda.reset_peak_memory_stats()
+        way.evaluate(batch, forces)
+        way.synchronise()
+        return float(torch.cuda.max_memory_allocated())
+    module = way.potential.model.module
+    kept = sum(t.numel() * t.element_size() for t in (
+        *module.parameters(), *module.buffers()))
+    return kept + allocations(lambda: way.evaluate(batch, forces),
+                              way.potential.device).peak
 
 
 def resident() -> int:

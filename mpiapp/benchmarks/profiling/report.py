@@ -13,7 +13,11 @@ TOLD = 0.02
 
 
 def lines(profile: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a profile in words and tables."""
+    """Yield a profile in words and tables; why there is none else."""
+    if profile['state'] != 'ok':
+        yield (f'{profile["way"]} {profile["dtype"]} {profile["device"]}: '
+               f'{profile["state"]}, {profile["reason"]}')
+        return
     steady = profile['steady']
     yield (f'{profile["way"]} {profile["dtype"]} {profile["device"]}, '
            f'{profile["n_atoms"]} atoms x {profile["batch"]}, '

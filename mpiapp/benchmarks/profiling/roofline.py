@@ -87,21 +87,3 @@ def verdict(
     if seconds > 0 and bounds[name] < EXPLAINED * seconds:
         name = 'host'
     return f'{name}-bound', bounds
-
-
-@dataclass(frozen=True)
-class StageGain:
-    """A stage made faster, told beside what that does to the whole (R7).
-
-    `whole` is the measured ratio of the whole model.
-    """
-
-    stage: str
-    share: float
-    gain: float
-    whole: float
-
-    def __str__(self) -> str:
-        return (f'{self.stage}: {self.gain:.2f}x, whole model '
-                f'{self.whole:.2f}x (at most {amdahl(self.share):.2f}x: it '
-                f'is {100 * self.share:.0f} % of the time)')

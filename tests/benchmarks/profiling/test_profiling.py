@@ -1,13 +1,18 @@
 """The parts of profiler: stages, operators, ceilings, memory, spans."""
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch.autograd import DeviceType
 
 from mpiapp import profiler
 from mpiapp.benchmarks import shapes
-from mpiapp.benchmarks.harness import molecules
-from mpiapp.benchmarks.profiling import memory, report, roofline, spans
+from mpiapp.benchmarks.harness import molecules, variants
+from mpiapp.benchmarks.profiling import (
+    measure, memory, report, roofline, spans
+)
 from mpiapp.benchmarks.profiling.measure import Subject, profile
 from mpiapp.parallel.serial import SerialComm
 
@@ -124,10 +129,52 @@ def test_what_bounds_a_stage():
 def test_r7_a_stage_is_told_with_its_bound_and_the_whole():
     assert roofline.amdahl(0.5) == 2.0
     assert roofline.amdahl(0.5, 2.0) == pytest.approx(4 / 3)
-    text = str(roofline.StageGain('radial', 0.08, 5.88, 1.08))
-    assert '5.88x' in text and '1.08x' in text and 'at most 1.09x' in text
-    with pytest.raises(TypeError):
-        roofline.StageGain('radial', 0.08, 5.88)
+
+    def profile_of(radial_ms, whole_ms):
+        return {
+            'state': 'ok', 'way': 'poly', 'dtype': 'float64',
+            'samples': [1e-3 * whole_ms] * 6,
+            'steady': {'median': 1e-3 * whole_ms},
+            'stages': [{'stage': n, 'forward_ms': ms, 'backward_ms': 0.0,
+                        'share': ms / whole_ms, 'operations': 1, 'flops': 1}
+                       for n, ms in (('radial', radial_ms), ('rest', 92.0))]}
+    text = list(report.difference_lines(
+        profile_of(8.0, 100.0), profile_of(1.36, 93.36)))
+    # 5.88 times faster, yet the whole call is 1.07 and could be 1.09
+    assert '100.00 -> 93.36 ms, 1.07x' in text[0]
+    row = next(x for x in text if x.startswith('| radial'))
+    assert '8.00 | 1.36 | 8.0 %' in row and row.endswith('1.09x |')
+
+
+def test_r7_every_stage_of_a_profile_has_its_bound(found):
+    for p in found.values():
+        rows = [x for x in report.lines(p) if x.startswith('| ')][1:]
+        assert len(rows) == len(p['stages'])
+        for text, s in zip(rows, p['stages']):
+            assert text.endswith(f'{1 / (1 - s["share"]):.2f}x |')
+
+
+def test_r2_a_wrong_way_is_not_profiled(model, monkeypatch, capsys):
+    class Wrong(measure.TorchWay):
+        def fetched(self, built, found, forces):
+            right = super().fetched(built, found, forces)
+            return replace(right, forces=right.forces + 0.01)
+    monkeypatch.setattr(measure, 'make', lambda cell, path: Wrong(
+        variants._built(cell, path)))
+    row = profile(Subject(model, molecules.molecule('water'), 'poly'),
+                  CEILINGS)
+    assert row['state'] == 'refused' and 'equal: ' in row['reason']
+    assert not {'samples', 'steady', 'stages'} & set(row)
+    text, = report.lines(row)
+    assert 'refused' in text and ' ms' not in text
+
+
+def test_kernels_are_counted_once_of_host_and_device():
+    def event(device, us):
+        return SimpleNamespace(device_type=device, self_device_time_total=us)
+    # the operator on the host, and the kernel that it launched
+    assert measure.busy_us([event(DeviceType.CPU, 40.0),
+                            event(DeviceType.CUDA, 40.0)]) == 40.0
 
 
 def test_ceilings_are_measured():
