@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.optimize import optimizer
-from mpiapp.optimize.tasks import Relaxed
+from mpiapp.optimize.tasks import CONVERGED, STEP_LIMIT, Relaxed
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Floats
 from mpiapp.workers.legs import Legs
 
 #: kcal/mol; energies of conformers closer than this are one
 TIE = 0.02
+#: relaxations that end so have a last geometry worth comparing
+USABLE = (CONVERGED, STEP_LIMIT)
 
 
 class Failed(Exception):

@@ -135,3 +135,12 @@ def split(
 def elements_of(frames: Iterable[Frame]) -> set[int]:
     """Return the atomic numbers that occur."""
     return {int(z) for f in frames for z in np.unique(f.numbers)}
+
+
+def digest(frames: Iterable[Frame]) -> str:
+    """Return a digest of elements, positions and forces, in their order."""
+    found = hashlib.sha256()
+    for f in frames:
+        found.update(f.numbers.tobytes())
+        found.update(f.positions.tobytes() + f.forces.tobytes())
+    return found.hexdigest()

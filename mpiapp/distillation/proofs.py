@@ -19,7 +19,7 @@ from mpiapp.chemistry.dimers import (
 from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.distillation.evaluating import (
-    Atoms, Failed, evaluate, kendall, relax
+    USABLE, Atoms, Failed, evaluate, kendall, relax
 )
 from mpiapp.distillation.frames import PLUS, Frame
 from mpiapp.potentials.base import Potential
@@ -160,7 +160,7 @@ def relaxations(
             except Failed:
                 failed += 1
                 continue
-            if not all(np.isfinite(e.e_final) for e in ends):
+            if not all(e.outcome in USABLE for e in ends):
                 failed += 1
                 continue
             rmsds.append(superposed_rmsd(ends[0].positions,
@@ -187,20 +187,26 @@ def dynamics(
     for name, text in smiles.items():
         try:
             atoms = conformer(text, 0)
+            start = _minimum(model, atoms)
+            bonds = bond_list(atoms.numbers, start)
+            mass = atomic_masses[atoms.numbers][:, None] * EV_PER_AMU_A2_FS2
+            rng = np.random.default_rng(seed)
+            v = rng.standard_normal(start.shape) * np.sqrt(
+                2 * kelvin * EV_PER_KELVIN / mass)
+            v -= (mass * v).sum(axis=0) / mass.sum()
+            row = _run(model, atoms, start, v, mass, bonds,
+                       round(picoseconds * 1e3 / step), step)
+            rows.append({'molecule': name, 'n_atoms': len(start), **row})
         except Failed as error:
             rows.append({'molecule': name, 'failed': str(error)})
-            continue
-        start = relax(model, atoms, 0.05, 200).positions
-        bonds = bond_list(atoms.numbers, start)
-        mass = atomic_masses[atoms.numbers][:, None] * EV_PER_AMU_A2_FS2
-        rng = np.random.default_rng(seed)
-        v = rng.standard_normal(start.shape) * np.sqrt(
-            2 * kelvin * EV_PER_KELVIN / mass)
-        v -= (mass * v).sum(axis=0) / mass.sum()
-        row = _run(model, atoms, start, v, mass, bonds,
-                   round(picoseconds * 1e3 / step), step)
-        rows.append({'molecule': name, 'n_atoms': len(start), **row})
     return rows
+
+
+def _minimum(model: Potential, atoms: Atoms) -> Floats:
+    end = relax(model, atoms, 0.05, 200)
+    if end.outcome not in USABLE:
+        raise Failed(f'relaxation: {end.outcome} {end.message}')
+    return end.positions
 
 
 def _run(

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
 from mpiapp.distillation.evaluating import Atoms, Failed
 from mpiapp.distillation.frames import Frame
-from mpiapp.distillation.training import symbols
+from mpiapp.distillation.training import differences, symbols
 from mpiapp.errors import InputError
 from mpiapp.potentials import PotentialOptions, build, resolve
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Structure
+from mpiapp.workers.label_plan import described
 
 #: proofs by name, in their order
 PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
@@ -29,6 +30,10 @@ UNITS = {
     'dynamics': 'ps, K, drift of the total energy meV/ps/atom; stretch is '
                 'the longest bond over its length at the start',
     'speeds': 'ms an evaluation of energy and forces, medians in turns'}
+
+#: what `bundle` reads of a report
+KEYS = {'model': str, 'sha256': str, 'numbers': dict, 'not_proved': dict,
+        'teacher': dict, 'data': str, 'trial': dict}
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def prove(
         'model': path.name, 'bytes': path.stat().st_size,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
         'teacher': dict(teacher.describe()),
+        'data': labelled.digest(frames), 'trial': asdict(trial),
         'backend': student.describe().get('backend', ''), 'units': UNITS}
     trial = known_alone(trial, student, report)
     monomers: dict[str, Atoms] = {}
@@ -110,6 +116,7 @@ def prove(
             except Failed as error:
                 report['not_proved'][name] = str(error)
                 tell(f'{name:12s} not proved: {error}')
+    report['not_proved'].update(verdicts.gaps(report))
     numbers = verdicts.key_numbers(report)
     report['numbers'] = numbers
     report['goals'] = verdicts.goals_met(numbers)
@@ -212,11 +219,14 @@ def bundle(
     """Copy a model that its report shows to be better; return what to say.
 
     Raises:
-        InputError: a report is no report of this model, or can't be read.
-        Refused: it is not better, or too large; with the numbers.
+        InputError: a report is no report of this model, or can't be read,
+            or the two are not on the same trial.
+        Refused: it is not better, not proved, or too large; with the
+            numbers.
     """
     from mpiapp.store.files import replacing
     new, old = _report(report), _report(against)
+    check_alike(new, old)
     content = model.read_bytes()
     if hashlib.sha256(content).hexdigest() != new['sha256']:
         raise InputError(f'{report} is not a report on {model}: the '
@@ -226,11 +236,28 @@ def bundle(
                       f'--largest {largest:g}')
     better, rows = verdicts.comparison(new['numbers'], old['numbers'])
     text = verdicts.table(rows)
+    if new['not_proved']:
+        why = '\n'.join(f'  {n}: {w}' for n, w in new['not_proved'].items())
+        raise Refused(f'{model} is not proved:\n{why}\n{text}')
     if not better:
         raise Refused(f'{model} is not better than {old["model"]}:\n{text}')
     with replacing(output) as part:
         part.write_bytes(content)
     return [text, f'bundled {output}, sha256 {new["sha256"]}']
+
+
+def check_alike(new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    """Raise InputError where two reports are not on the same trial."""
+    def settings(report: Mapping[str, Any]) -> dict[str, Any]:
+        trial = {k: v for k, v in report['trial'].items() if k != 'rounds'}
+        return {'teacher': described(report['teacher']),
+                'data': report['data'], 'trial': trial}
+    changed = differences(settings(old), settings(new))
+    if changed:
+        raise InputError(
+            'the two reports are not on the same trial\n' + '\n'.join(
+                f'  {line}' for line in changed) + '\nrun `distill test` '
+            'alike on both models')
 
 
 class Refused(Exception):
@@ -240,8 +267,10 @@ class Refused(Exception):
 def _report(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text('utf-8'))
-        found['numbers'], found['sha256'], found['model']
-    except (OSError, ValueError, KeyError) as error:
+        for name, kind in KEYS.items():
+            if not isinstance(found[name], kind):
+                raise ValueError(f'{name} is no {kind.__name__}')
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f'{path} is no report of `distill test`: '
                          f'{type(error).__name__}: {error}') from error
     return found

@@ -88,7 +88,8 @@ def prepare(asked: TrainSettings) -> Prepared:
     train, valid = data_of(asked)
     numbers = check_elements(asked, train, valid)
     options = dict(recipe, atomic_numbers=str(sorted(numbers)))
-    digest = {'data': _digest(train), 'valid': _digest(valid)}
+    digest = {'data': labelled.digest(train),
+              'valid': labelled.digest(valid)}
     if asked.start:
         energies = energies_of(asked.start)
         missing = numbers - set(energies)
@@ -196,7 +197,7 @@ def check_folder(
             raise InputError(f'{asked.folder} holds a training already: use '
                              '--resume to continue or --overwrite')
         before, now = json.loads(path.read_text('utf-8')), json.loads(text)
-        changed = [*_differences(before, now)]
+        changed = differences(before, now)
         if changed:
             raise InputError(
                 '--resume: the training there is another one\n' + '\n'.join(
@@ -209,25 +210,18 @@ def check_folder(
     path.write_text(text, 'utf-8')
 
 
-def _differences(
+def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], where: str = '',
 ) -> list[str]:
+    """Return what differs in two mappings, a line each."""
     found = []
     for key in sorted(set(before) | set(now)):
         a, b = before.get(key), now.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f'{where}{key}.')
+            found += differences(a, b, f'{where}{key}.')
         elif a != b:
             found.append(f'{where}{key}: was {a!r}, is {b!r}')
     return found
-
-
-def _digest(frames: Sequence[Frame]) -> str:
-    digest = hashlib.sha256()
-    for f in frames:
-        digest.update(f.numbers.tobytes())
-        digest.update(f.positions.tobytes() + f.forces.tobytes())
-    return digest.hexdigest()
 
 
 def counts(frames: Sequence[Frame]) -> str:
