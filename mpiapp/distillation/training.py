@@ -186,6 +186,7 @@ def check_folder(
         InputError: a training is there and neither is asked for, or it
             differs from what is asked for.
     """
+    from mpiapp.store.files import replacing
     path = asked.folder / SETTINGS
     text = json.dumps(prepared.settings, indent=1, sort_keys=True)
     if path.exists() and overwrite:
@@ -196,7 +197,7 @@ def check_folder(
         if not resume:
             raise InputError(f'{asked.folder} holds a training already: use '
                              '--resume to continue or --overwrite')
-        before, now = json.loads(path.read_text('utf-8')), json.loads(text)
+        before, now = _settings(path), json.loads(text)
         changed = differences(before, now)
         if changed:
             raise InputError(
@@ -207,7 +208,20 @@ def check_folder(
     asked.folder.mkdir(parents=True, exist_ok=True)
     labelled.write_xyz(asked.folder / 'train.xyz', prepared.train)
     labelled.write_xyz(asked.folder / 'valid.xyz', prepared.valid)
-    path.write_text(text, 'utf-8')
+    with replacing(path) as part:
+        part.write_text(text, 'utf-8')
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text('utf-8'))
+        if isinstance(found, dict):
+            return found
+        fault = 'no settings'
+    except (OSError, ValueError) as error:
+        fault = f'{type(error).__name__}: {error}'
+    raise InputError(f'--resume: {path} is damaged ({fault}): restore it, or '
+                     'begin anew with --overwrite')
 
 
 def differences(
@@ -240,9 +254,12 @@ def run(
     """Train; write the best model and the learning curve.
 
     Returns whether all epochs are done.
+
+    Raises:
+        InputError: an option or a start does not fit, or all has diverged.
     """
-    from mpiapp.distillation import trainer
-    job = trainer.Job(
+    from mpiapp.distillation import checkpoints, trainer
+    job = checkpoints.Job(
         asked.folder, asked.name, prepared.options, asked.seed,
         asked.max_epochs, asked.device,
         Path(asked.start) if asked.start else None,
@@ -252,40 +269,43 @@ def run(
         tell(f'{progress.steps} steps, '
              f'{1e3 * progress.cpu_seconds / progress.atom_steps:.2f} ms of '
              'CPU time an atom and step, start included')
-    model = trainer.best_model(job, progress)
+    model, point = trainer.best_model(job, progress)
     if model is None:
+        if not progress.stopped:
+            raise InputError(
+                f'no epoch in {asked.folder} has a finite validation loss: '
+                'the recipe is at fault (lr?), or the data')
         tell('no epoch has been validated yet: no model is written')
-        return not progress.stopped
-    write_result(job, model, prepared, tell)
+        return False
+    write_result(job, model, point, prepared, tell)
     return not progress.stopped
 
 
 def write_result(
-    job: Any, model: Any, prepared: Prepared, tell: Callable[[str], None],
+    job: Any, model: Any, best: Mapping[str, float], prepared: Prepared,
+    tell: Callable[[str], None],
 ) -> None:
     """Write NAME.model and NAME.json beside one another."""
     import torch
 
-    from mpiapp.distillation import trainer
+    from mpiapp.distillation.checkpoints import curve
     from mpiapp.store.files import replacing
     from mpiapp.store.provenance import package_versions
     path = job.folder / f'{job.name}.model'
     with replacing(path) as part:
         torch.save(model, part)
-    points = trainer.curve(job)
-    best = trainer.best_epoch(job)
+    points = curve(job)
     about = {
         'model': path.name, 'bytes': path.stat().st_size,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-        'best_epoch': best, 'units': {'mae_f': 'meV/angstrom',
-                                      'mae_e_per_atom': 'meV/atom'},
+        'best_epoch': best['epoch'], 'best': best,
+        'units': {'mae_f': 'meV/angstrom', 'mae_e_per_atom': 'meV/atom'},
         'curve': points, 'settings': prepared.settings,
         'train': counts(prepared.train), 'valid': counts(prepared.valid),
         'packages': package_versions()}
     with replacing(path.with_suffix('.json')) as part:
         part.write_text(json.dumps(about, indent=1), 'utf-8')
-    point = next(p for p in points if p['epoch'] == best)
-    tell(f'best epoch {best} of {len(points)}: validation MAE of forces '
-         f'{point["mae_f"]:.1f} meV/A, of energies '
-         f'{point["mae_e_per_atom"]:.2f} meV/atom')
+    tell(f'best epoch {best["epoch"]} of {len(points)}: validation MAE of '
+         f'forces {best["mae_f"]:.1f} meV/A, of energies '
+         f'{best["mae_e_per_atom"]:.2f} meV/atom')
     tell(f'model {path} ({path.stat().st_size / 1e6:.2f} MB)')
