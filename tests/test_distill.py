@@ -151,6 +151,9 @@ def test_a_pool_is_labelled_where_structures_are_new(
     pool = load(folder / 'chosen_pool.h5')
     found = load(folder / 'chosen.h5')
     assert pool.table.energy.isna().all()
+    with pytest.raises(InputError, match='structure 0 .* no finite energy'):
+        frames.read(folder / 'chosen_pool.h5')
+    assert len(frames.read(folder / 'chosen_pool.h5', labels=False)) == 12
     xs = [pool.ragged('x', i) for i in range(12)]
     for i in range(4):
         x = found.ragged('x', i)
@@ -207,6 +210,8 @@ def test_options_that_contradict_are_refused(
     (['--smiles', 'CCCO'], 'no molecule is left'),
     (['--smiles', 'CO', '--held-back', 'none.csv'], 'none.csv'),
     (['--smiles', 'CO', '--sources', 'stack'], 'no molecule serves'),
+    (['--smiles', 'CO', '--select', 'distance', '--against', 'none.xyz'],
+     'none.xyz: no such file'),
     (['--smiles', 'CO', '--max-atoms', '3'], 'no molecule is left')])
 def test_what_cannot_be_labelled_is_refused_before_any_work(
     tmp_path: Path, more: list[str], fault: str,

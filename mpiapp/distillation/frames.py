@@ -39,26 +39,43 @@ class Frame:
         return frozenset(self.molecule.split(PLUS))
 
 
-def read(path: str | Path) -> list[Frame]:
+def read(path: str | Path, labels: bool = True) -> list[Frame]:
     """Read labelled frames: what `label` wrote (.h5), or extxyz (also .gz).
 
     extxyz has REF_energy, mol and config_type in its comments and the
-    column REF_forces.
+    column REF_forces.  Without `labels` structures alone are wanted, and
+    energies and forces may be NaN.
 
     Raises:
-        InputError: unreadable, or a frame without labels.
+        InputError: unreadable, or a frame without finite labels.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f'training data {path}: no such file')
     try:
-        found = read_h5(path) if path.suffix == '.h5' else read_xyz(path)
+        found = read_h5(path) if path.suffix == '.h5' else \
+            read_xyz(path, labels)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise InputError(f'training data {path} cannot be read: '
                          f'{type(error).__name__}: {error}') from error
     if not found:
         raise InputError(f'training data {path}: no labelled structure')
+    check_finite(path, found, labels)
     return found
+
+
+def check_finite(path: Path, frames: Sequence[Frame], labels: bool) -> None:
+    """Raise InputError where positions, energies or forces are not."""
+    for i, f in enumerate(frames):
+        if not np.isfinite(f.positions).all():
+            raise InputError(f'training data {path}: structure {i} has '
+                             'positions that are not finite')
+        if labels and not (np.isfinite(f.energy)
+                           and np.isfinite(f.forces).all()):
+            raise InputError(
+                f'training data {path}: structure {i} ({f.molecule}) has no '
+                'finite energy and forces; the pool of `label --select` is '
+                'not labelled')
 
 
 def read_h5(path: Path) -> list[Frame]:
@@ -73,8 +90,8 @@ def read_h5(path: Path) -> list[Frame]:
         str(table.molecule[i]), str(table.kind[i])) for i in rows.tolist()]
 
 
-def read_xyz(path: Path) -> list[Frame]:
-    """Return the frames of an extxyz file."""
+def read_xyz(path: Path, labels: bool = True) -> list[Frame]:
+    """Return the frames of an extxyz file; NaN where it has no labels."""
     from mpiapp.parallel.ase_serial import read as read_ase
 
     # unpacked first: ASE seeks to and fro, which gzip does not like
@@ -83,13 +100,15 @@ def read_xyz(path: Path) -> list[Frame]:
     text = io.StringIO((gzip.decompress(data) if packed else data).decode())
     frames = []
     for i, atoms in enumerate(read_ase(text, ':', 'extxyz')):
-        if 'REF_energy' not in atoms.info or 'REF_forces' not in atoms.arrays:
+        info, arrays = atoms.info, atoms.arrays
+        if labels and not ('REF_energy' in info and 'REF_forces' in arrays):
             raise ValueError(f'frame {i} lacks REF_energy or REF_forces')
         frames.append(Frame(
             atoms.numbers.astype(np.int32), atoms.positions,
-            float(atoms.info['REF_energy']), atoms.arrays['REF_forces'],
-            str(atoms.info.get('mol', f'{path.stem}_{i}')),
-            str(atoms.info.get('config_type', 'Default'))))
+            float(info.get('REF_energy', np.nan)),
+            arrays.get('REF_forces', np.full((len(atoms), 3), np.nan)),
+            str(info.get('mol', f'{path.stem}_{i}')),
+            str(info.get('config_type', 'Default'))))
     return frames
 
 

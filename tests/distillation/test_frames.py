@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,25 @@ def test_what_holds_no_labels_is_refused(
     path.write_text(content)
     with pytest.raises(InputError, match=fault):
         frames.read(path)
+
+
+@pytest.mark.parametrize('change', [
+    {'energy': float('nan')}, {'forces': np.full((3, 3), np.inf)}])
+def test_labels_that_are_not_finite_are_refused(
+    tmp_path: Path, change: dict[str, Any],
+) -> None:
+    frames.write_xyz(tmp_path / 'a.xyz',
+                     [replace(small.frames(1)[0], **change)])
+    with pytest.raises(InputError, match='structure 0 .water. has no finite'):
+        frames.read(tmp_path / 'a.xyz')
+    assert len(frames.read(tmp_path / 'a.xyz', labels=False)) == 1
+
+
+def test_structures_alone_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / 'a.xyz'
+    path.write_text('2\nProperties=species:S:1:pos:R:3\nH 0 0 0\nH 0 0 1\n')
+    found = frames.read(path, labels=False)
+    assert found[0].positions.shape == (2, 3) and np.isnan(found[0].energy)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
