@@ -40,11 +40,11 @@ class TrainOptions:
         'REF_energy and REF_forces (also .gz)', group='input',
         metavar='FILE')
     valid: tuple[str, ...] = option(
-        (), 'validation structures (default: split off by molecule)',
-        group='input', metavar='FILE')
+        (), 'validation structures (default: as `label` has split them, '
+        'else split off by molecule)', group='input', metavar='FILE')
     valid_share: float = option(
-        0.05, 'share of the molecules for validation', group='input',
-        check=share)
+        0.05, 'share of the molecules for validation, where the data are '
+        'not split', group='input', check=share)
     elements: tuple[str, ...] = option(
         (), 'elements that the model must know (default: those of the data)',
         group='input', metavar='SYMBOL')
@@ -103,6 +103,9 @@ def train(words: Sequence[str]) -> int:
     prepared = training.prepare(asked)
     log.info('training     %s', training.counts(prepared.train))
     log.info('validation   %s', training.counts(prepared.valid))
+    if prepared.left_out:
+        log.info('left out     %d structures with molecules of --valid',
+                 prepared.left_out)
     if options.dry_run:
         return 0
     training.check_folder(asked, prepared, options.resume, options.overwrite)

@@ -81,6 +81,15 @@ def test_every_row_is_sound_or_says_why_not(serial: Path) -> None:
     assert (good.fmax <= 15.0).all() and (good.nearest >= 0.7).all()
 
 
+def test_training_keeps_the_split_of_the_labels(
+    serial: Path,
+) -> None:
+    table = load(serial).table
+    marks = list(table[table.status == Status.CONVERGED].split)
+    for path in (serial, serial.with_suffix('.xyz')):
+        assert [f.split for f in frames.read(path)] == marks
+
+
 def test_extxyz_has_the_same_structures(serial: Path) -> None:
     a, b = frames.read(serial), frames.read(serial.with_suffix('.xyz'))
     assert len(a) == len(b) > TOTAL // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Frame:
 
     `energy` eV and `forces` [n_atoms, 3] eV/A are the teacher's; `molecule`
     names what it is made of (`a+b` for a dimer) and `kind` its source.
+    `split` is train or valid where `label` has decided that.
     """
 
     numbers: NDArray[np.int32]
@@ -32,6 +33,7 @@ class Frame:
     forces: Floats
     molecule: str
     kind: str
+    split: str = ''
 
     @property
     def parts(self) -> frozenset[str]:
@@ -87,7 +89,8 @@ def read_h5(path: Path) -> list[Frame]:
     return [Frame(
         campaign.ragged('numbers', i), campaign.ragged('x', i),
         float(table.energy[i]), campaign.ragged('forces', i),
-        str(table.molecule[i]), str(table.kind[i])) for i in rows.tolist()]
+        str(table.molecule[i]), str(table.kind[i]), str(table.split[i]))
+        for i in rows.tolist()]
 
 
 def read_xyz(path: Path, labels: bool = True) -> list[Frame]:
@@ -108,7 +111,8 @@ def read_xyz(path: Path, labels: bool = True) -> list[Frame]:
             float(info.get('REF_energy', np.nan)),
             arrays.get('REF_forces', np.full((len(atoms), 3), np.nan)),
             str(info.get('mol', f'{path.stem}_{i}')),
-            str(info.get('config_type', 'Default'))))
+            str(info.get('config_type', 'Default')),
+            str(info.get('split', ''))))
     return frames
 
 
@@ -119,10 +123,11 @@ def write_xyz(path: Path, frames: Iterable[Frame]) -> None:
     from mpiapp.store.files import replacing
     with replacing(path) as part, open(part, 'w', encoding='utf-8') as out:
         for frame in frames:
+            split = f'split={frame.split} ' if frame.split else ''
             out.write(
                 f'{len(frame.numbers)}\nProperties=species:S:1:pos:R:3:'
                 f'REF_forces:R:3 REF_energy={frame.energy!r} '
-                f'config_type={frame.kind} mol="{frame.molecule}" '
+                f'config_type={frame.kind} mol="{frame.molecule}" {split}'
                 'energy_unit=eV force_unit=eV/Angstrom pbc="F F F"\n')
             for z, x, f in zip(frame.numbers, frame.positions, frame.forces):
                 values = ' '.join(f'{v:.8f}' for v in (*x, *f))
@@ -138,17 +143,30 @@ def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
     return int.from_bytes(digest[:8], 'little') < share * 2.0 ** 64
 
 
-def split(
-    frames: Sequence[Frame], share: float, seed: int = 0,
-) -> tuple[list[Frame], list[Frame]]:
-    """Return frames for training and for validation, apart by molecule.
+def held_of(
+    frames: Iterable[Frame], share: float, seed: int = 0,
+) -> set[str]:
+    """Return the molecules of one file that are for validation.
 
-    A dimer of which one molecule is for validation is for validation.
+    Those by its own split if it has one, else by name and share.  A dimer is
+    for validation if one of its molecules is: the other one is no reason,
+    if it occurs in training.
     """
-    held = {m for m in {p for f in frames for p in f.parts}
+    parts: dict[str, set[str]] = {}
+    for f in frames:
+        parts.setdefault(f.split, set()).update(f.parts)
+    if 'valid' in parts:
+        return parts['valid'] - parts.get('train', set())
+    return {m for m in set().union(*parts.values())
             if in_validation(m, share, seed)}
-    valid = [f for f in frames if f.parts & held]
-    return [f for f in frames if not f.parts & held], valid
+
+
+def apart(
+    frames: Sequence[Frame], held: Set[str],
+) -> tuple[list[Frame], list[Frame]]:
+    """Return frames without and with a molecule that is held."""
+    return ([f for f in frames if not f.parts & held],
+            [f for f in frames if f.parts & held])
 
 
 def elements_of(frames: Iterable[Frame]) -> set[int]:

@@ -48,10 +48,14 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checked data and options of one training."""
+    """Checked data and options of one training.
+
+    `left_out` counts frames of --data with molecules of --valid.
+    """
 
     train: Sequence[Frame]
     valid: Sequence[Frame]
+    left_out: int
     options: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -85,7 +89,7 @@ def prepare(asked: TrainSettings) -> Prepared:
         InputError: whatever the user must mend.
     """
     recipe = read_recipe(asked.recipe)
-    train, valid = data_of(asked)
+    train, valid, left_out = data_of(asked)
     numbers = check_elements(asked, train, valid)
     options = dict(recipe, atomic_numbers=str(sorted(numbers)))
     digest = {'data': labelled.digest(train),
@@ -103,22 +107,31 @@ def prepare(asked: TrainSettings) -> Prepared:
     else:
         options['E0s'] = 'average'
     settings = {'recipe': options, 'seed': asked.seed, **digest}
-    return Prepared(train, valid, options, settings)
+    return Prepared(train, valid, left_out, options, settings)
 
 
-def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
-    """Return the frames for training and validation.
+def data_of(
+    asked: TrainSettings,
+) -> tuple[list[Frame], list[Frame], int]:
+    """Return the frames for training and validation, apart by molecule.
+
+    A frame of --data with a molecule of --valid is left out; they are
+    counted.
 
     Raises:
-        InputError: unreadable, none left, or molecules in both sets.
+        InputError: unreadable, or none left.
     """
-    found = [f for path in asked.data for f in labelled.read(path)]
+    files = [labelled.read(path) for path in asked.data]
+    found = [f for file in files for f in file]
     if asked.valid:
         valid = [f for path in asked.valid for f in labelled.read(path)]
-        held = {f.molecule for f in valid}
-        train = [f for f in found if f.molecule not in held]
+        held = {p for f in valid for p in f.parts}
+        train, out = labelled.apart(found, held)
     else:
-        train, valid = labelled.split(found, asked.valid_share, asked.seed)
+        held = {m for file in files for m in labelled.held_of(
+            file, asked.valid_share, asked.seed)}
+        train, valid = labelled.apart(found, held)
+        out = []
     if asked.max_atoms:
         train = [f for f in train if len(f.numbers) <= asked.max_atoms]
     names = {p for f in found for p in f.parts}
@@ -130,7 +143,7 @@ def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
     if not train:
         raise InputError('no training structure is left beside '
                          f'{len(valid)} for validation')
-    return train, valid
+    return train, valid, len(out)
 
 
 def check_elements(

@@ -38,10 +38,22 @@ def test_no_molecule_is_in_both_sets() -> None:
             for i, f in enumerate(small.frames(120))]
     made += [replace(f, molecule=f'm{i}+m{i + 1}')
              for i, f in enumerate(small.frames(30))]
-    train, valid = frames.split(made, 0.2)
+    train, valid = frames.apart(made, frames.held_of(made, 0.2))
     assert len(train) + len(valid) == 150 and len(valid) > 10
     held = {p for f in valid if len(f.parts) == 1 for p in f.parts}
     assert held and not held & {p for f in train for p in f.parts}
+
+
+def test_a_split_that_was_stored_is_kept(tmp_path: Path) -> None:
+    marks = {'a': 'valid', 'a+b': 'valid', 'b': 'train', 'c': 'train',
+             'd+a': 'valid'}
+    made = [replace(f, molecule=m, split=marks[m])
+            for f, m in zip(small.frames(5), marks)]
+    frames.write_xyz(tmp_path / 'x.xyz', made)
+    for found in (made, frames.read(tmp_path / 'x.xyz')):
+        train, valid = frames.apart(found, frames.held_of(found, 0.9))
+        assert {f.molecule for f in valid} == {'a', 'a+b', 'd+a'}
+        assert {f.molecule for f in train} == {'b', 'c'}
 
 
 def test_more_data_moves_no_molecule() -> None:

@@ -336,6 +336,35 @@ def test_what_cannot_be_trained_is_refused(
     assert not (tmp_path / 'run').exists()
 
 
+def test_molecules_of_validation_are_in_no_dimer_of_training(
+    tmp_path: Path,
+) -> None:
+    made = small.frames(8)
+    names = ['a', 'a+b', 'b', 'b', 'a+a', 'b+c', 'c', 'a']
+    made = [replace(f, molecule=m) for f, m in zip(made, names)]
+    frames.write_xyz(tmp_path / 'all.xyz', made)
+    frames.write_xyz(tmp_path / 'a.xyz', [made[0]])
+    train, valid, out = training.data_of(asked(
+        tmp_path, tmp_path / 'all.xyz', valid=(str(tmp_path / 'a.xyz'),)))
+    assert [f.molecule for f in train] == ['b', 'b', 'b+c', 'c']
+    assert [f.molecule for f in valid] == ['a'] and out == 4
+
+
+def test_the_split_of_one_file_holds_for_the_others(tmp_path: Path) -> None:
+    made = small.frames(6)
+    marks = ['train', 'valid', 'train']
+    split = [replace(f, molecule=m, split=s)
+             for f, m, s in zip(made, 'abc', marks)]
+    plain = [replace(f, molecule=m) for f, m in zip(made[3:], 'abd')]
+    frames.write_xyz(tmp_path / 'split.xyz', split)
+    frames.write_xyz(tmp_path / 'plain.xyz', plain)
+    settings = asked(tmp_path, tmp_path / 'split.xyz', valid_share=1e-9)
+    train, valid, _ = training.data_of(replace(settings, data=(
+        *settings.data, str(tmp_path / 'plain.xyz'))))
+    assert [f.molecule for f in train] == ['a', 'c', 'a', 'd']
+    assert [f.molecule for f in valid] == ['b', 'b']
+
+
 def test_an_element_missing_from_training_is_refused(tmp_path: Path) -> None:
     made = small.frames(8)
     frames.write_xyz(tmp_path / 'a.xyz',
