@@ -16,7 +16,7 @@ import pytest
 from mpiapp import distill as program
 from mpiapp import labelling
 from mpiapp.config import parser, read_options
-from mpiapp.distillation import frames, testing, verdicts
+from mpiapp.distillation import bundling, frames, proofs, testing, verdicts
 from mpiapp.errors import InputError
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
@@ -334,8 +334,8 @@ def test_a_too_large_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'n').write_text('new')
     path = tmp_path / 'new.json'
     path.write_text(json.dumps(report('new', force_mae=1.0)))
-    with pytest.raises(testing.Refused, match='MB'):
-        testing.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
+    with pytest.raises(bundling.Refused, match='MB'):
+        bundling.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
 
 
 def test_without_common_numbers_no_model_is_better() -> None:
@@ -356,8 +356,10 @@ def test_a_report_holds_all_proofs(tmp_path: Path, data_dir: Path) -> None:
         'relaxations', 'dynamics'])
     assert code == 0
     found = json.loads((tmp_path / 'r.json').read_text())
-    # too short a time to prove stability
-    assert set(found['numbers']) == set(verdicts.GOALS) - {'unstable'}
+    # too short a time to prove stability, too small a molecule
+    assert set(found['numbers']) == set(verdicts.GOALS) - {
+        'unstable', 'rmsd_large', 'relative_large'}
+    assert found['relaxations'][0]['size'] == 'small'
     assert found['dynamics'][0]['stable']
     text = (tmp_path / 'r.md').read_text()
     for title in ('## Goals', '## Scans', '## Relaxations', '## Dynamics'):
@@ -385,6 +387,80 @@ def test_molecules_of_elements_that_a_model_lacks_are_named(
         'bromomethane': 'the model does not know Br'}
     assert [r['molecule'] for r in found['dynamics']] == ['methanol']
     assert 'not proved: bromomethane' in capsys.readouterr().out
+
+
+def quick(folder: Path, *more: str) -> list[str]:
+    """Return the words of a test of two proofs."""
+    frames.write_xyz(folder / 'test.xyz', small.frames(2))
+    (folder / 'm.csv').write_text('name,smiles\nmethanol,CO\n')
+    return ['test', '--data', str(folder / 'test.xyz'), '--smiles-csv',
+            str(folder / 'm.csv'), '--picoseconds', '0.01', '--output',
+            str(folder / 'r'), '--proofs', 'errors', 'dynamics', *more]
+
+
+def test_an_interrupted_test_goes_on_after_the_last_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def again(*_: object) -> None:
+        pytest.fail('the errors were proved again')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(proofs, 'dynamics', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            program.main(quick(tmp_path))
+    parts = tmp_path / 'r.parts.json'
+    assert parts.exists() and not (tmp_path / 'r.json').exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(proofs, 'errors', again)
+        assert program.main(quick(tmp_path)) == 0
+    found = json.loads((tmp_path / 'r.json').read_text())
+    assert found['errors'][-1]['n'] == 2 and found['dynamics'][0]['stable']
+    assert not parts.exists()
+
+
+def test_proofs_of_another_trial_are_not_taken(tmp_path: Path) -> None:
+    from mpiapp.distillation.kept import Kept
+    one: dict[str, Any] = {
+        'sha256': 'a', 'backend': 'poly', 'teacher': {'guard': 'x'},
+        'data': 'd', 'trial': {'fmax': 0.01, 'proofs': ['errors']}}
+    Kept(tmp_path / 'k.json').keep(one, {'errors': []})
+    kept = Kept(tmp_path / 'k.json')
+    more = {'trial': {'fmax': 0.01, 'proofs': ['scans']}}
+    assert kept.of({**one, **more}) == {'errors': []}
+    for other in ({'sha256': 'b'}, {'data': 'e'}, {'trial': {'fmax': 0.02}}):
+        assert kept.of({**one, **other}) == {}
+    (tmp_path / 'k.json').write_text('{')
+    assert Kept(tmp_path / 'k.json').of(one) == {}
+
+
+def test_all_models_are_checked_before_any_is_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], data_dir: Path,
+) -> None:
+    class Knowing:
+        def __init__(self, *elements: int) -> None:
+            self.elements = frozenset(elements)
+
+    built = iter([Knowing(1, 6, 7, 8), Knowing(1, 6, 8)])
+    monkeypatch.setattr(testing, 'build', lambda *_: next(built))
+    monkeypatch.setattr(testing, 'prove', lambda *_: pytest.fail('proved'))
+    other = str(data_dir / 'models' / 'student.model')
+    assert program.main(quick(tmp_path, '--compare', other)) == 2
+    assert f'{other} does not know N' in capsys.readouterr().err
+
+
+def test_the_bundled_molecules_are_small_and_full_size() -> None:
+    from mpiapp.data_files import data_file
+    table = testing.read_smiles(str(data_file('distill/relaxed.csv')))
+    held = testing.read_smiles(str(data_file('distill/held_back.csv')))
+    assert set(table.values()) <= set(held.values())
+    chosen = testing.first_of(table, 4, 2)
+    sizes = [len(proofs.atomic_numbers(t)) for t in chosen.values()]
+    assert max(sizes[:4]) < 30 and min(sizes[4:]) > 150 and len(sizes) == 6
+    assert len(testing.first_of(table, 1, 0)) == 1
 
 
 def test_unknown_actions_and_files_are_refused(

@@ -47,9 +47,10 @@ def evaluate(potential: Potential, atoms: Atoms) -> tuple[float, Floats]:
 
 def relax(
     potential: Potential, atoms: Atoms, fmax: float, max_steps: int,
+    method: str = 'lbfgs',
 ) -> Relaxed:
     """Return the relaxed structure; see its outcome."""
-    legs = Legs(potential, optimizer('lbfgs'), fmax, None, lambda: False)
+    legs = Legs(potential, optimizer(method), fmax, None, lambda: False)
     end, _ = legs.relax(atoms.numbers, atoms.positions, max_steps)
     return end
 

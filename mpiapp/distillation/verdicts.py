@@ -17,8 +17,12 @@ GOALS: Mapping[str, tuple[str, str, float]] = {
     'slip': ('largest error of the slip of stacked dimers', 'A', 0.15),
     'at_4.8': ('largest error of a dimer energy at 4.8 A', 'kcal/mol', 0.5),
     'scan_mae': ('MAE of dimer energies along the scans', 'kcal/mol', 0.5),
-    'relative': ('MAE of relative conformer energies', 'kcal/mol', 1.5),
-    'rmsd': ('mean RMSD of relaxed molecules', 'A', 0.15),
+    'relative': ('MAE of relative conformer energies, small molecules',
+                 'kcal/mol', 1.5),
+    'relative_large': ('MAE of relative conformer energies, full-size '
+                       'molecules', 'kcal/mol', 1.5),
+    'rmsd': ('mean RMSD of relaxed small molecules', 'A', 0.15),
+    'rmsd_large': ('mean RMSD of relaxed full-size molecules', 'A', 0.15),
     'unstable': ('molecules that broke up in the dynamics', '1', 0.0),
 }
 #: goals that are counts: a better model has no higher ones
@@ -48,11 +52,14 @@ def key_numbers(report: Mapping[str, Any]) -> dict[str, float]:
         found['scan_mae'] = float(np.mean([abs(r['error']) for r in scans]))
         if far:
             found['at_4.8'] = max(far)
-    relaxed = [r for r in report.get('relaxations', ()) if r['n']]
-    if relaxed:
-        found['rmsd'] = float(np.mean([r['rmsd_mean'] for r in relaxed]))
-        found['relative'] = float(np.mean(
-            [r['relative_mae'] for r in relaxed]))
+    relaxed = report.get('relaxations', ())
+    for size, end in (('small', ''), ('full-size', '_large')):
+        for column, name in (('rmsd_mean', 'rmsd'),
+                             ('relative_mae', 'relative')):
+            values = [r[column] for r in relaxed
+                      if r['size'] == size and column in r]
+            if values:
+                found[name + end] = float(np.mean(values))
     runs = [r for r in report.get('dynamics', ()) if 'stable' in r]
     broken = sum(not r['stable'] for r in runs)
     if broken or runs and min(r['picoseconds'] for r in runs) >= LONG:
