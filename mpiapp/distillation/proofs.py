@@ -66,9 +66,10 @@ def errors(model: Potential, frames: Sequence[Frame]) -> list[Row]:
 
 def subset_of(frame: Frame) -> str:
     """Return the subset a test structure belongs to."""
-    if len(frame.numbers) >= LARGE:
-        return 'full-size molecules'
-    return 'dimers' if PLUS in frame.molecule else 'molecules'
+    if PLUS in frame.molecule:
+        return 'dimers'
+    return 'full-size molecules' if len(frame.numbers) >= LARGE \
+        else 'molecules'
 
 
 def _errors_row(name: str, entries: list[tuple[Floats, float]]) -> Row:
