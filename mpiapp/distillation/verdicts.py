@@ -104,8 +104,9 @@ def comparison(
     for name in GOALS:
         if name not in old:
             continue
-        row = {'number': name, 'unit': GOALS[name][1],
-               'new': new.get(name, 'missing'), 'old': old[name]}
+        row: dict[str, Any] = {
+            'number': name, 'unit': GOALS[name][1],
+            'new': new.get(name, 'missing'), 'old': old[name]}
         if name not in new:
             worse = True
         elif name in COUNTS:
