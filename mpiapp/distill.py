@@ -40,11 +40,11 @@ class TrainOptions:
         'REF_energy and REF_forces (also .gz)', group='input',
         metavar='FILE')
     valid: tuple[str, ...] = option(
-        (), 'validation structures (default: split off by molecule)',
-        group='input', metavar='FILE')
+        (), 'validation structures (default: as `label` has split them, '
+        'else split off by molecule)', group='input', metavar='FILE')
     valid_share: float = option(
-        0.05, 'share of the molecules for validation', group='input',
-        check=share)
+        0.05, 'share of the molecules for validation, where the data are '
+        'not split', group='input', check=share)
     elements: tuple[str, ...] = option(
         (), 'elements that the model must know (default: those of the data)',
         group='input', metavar='SYMBOL')
@@ -103,6 +103,9 @@ def train(words: Sequence[str]) -> int:
     prepared = training.prepare(asked)
     log.info('training     %s', training.counts(prepared.train))
     log.info('validation   %s', training.counts(prepared.valid))
+    if prepared.left_out:
+        log.info('left out     %d structures with molecules of --valid',
+                 prepared.left_out)
     if options.dry_run:
         return 0
     training.check_folder(asked, prepared, options.resume, options.overwrite)
@@ -146,24 +149,32 @@ class TestOptions:
         'bundled student)', group='input', metavar='FILE')
     smiles_csv: str = option(
         '', 'molecules (name, smiles) that are relaxed and run (default: '
-        'small ones held back)', group='input', metavar='FILE')
+        'ones held back, small and full-size)', group='input',
+        metavar='FILE')
     proofs: tuple[str, ...] = option(
         PROOFS, 'what to prove', group='proofs', choices=PROOFS)
     dimers: tuple[str, ...] = option(
         FLAT, 'dimers of scans and stacks', group='proofs', choices=FLAT)
-    conformers: int = option(4, 'conformers of each molecule',
+    conformers: int = option(4, 'conformers of each small molecule',
                              group='proofs', check=positive)
-    max_molecules: int = option(4, 'molecules that are relaxed',
-                                group='proofs', check=positive)
+    large_conformers: int = option(
+        2, 'conformers of each full-size molecule', group='proofs',
+        check=positive)
+    max_molecules: int = option(
+        4, 'small molecules that are relaxed and run', group='proofs',
+        check=not_negative)
+    max_large: int = option(
+        2, 'full-size ones (100 atoms and more)', group='proofs',
+        check=not_negative)
     fmax: float = option(0.01, 'largest force of a relaxed atom [eV/A]',
                          group='proofs', check=positive)
     max_steps: int = option(500, 'optimiser steps at most', group='proofs',
                             check=positive)
-    picoseconds: float = option(1.0, 'length of the dynamics [ps]',
+    picoseconds: float = option(10.0, 'length of the dynamics [ps]',
                                 group='proofs', check=positive)
     rounds: int = option(7, 'timed evaluations of each back end',
                          group='proofs', check=positive)
-    backend: str = option('poly', 'how MACE is evaluated', group='method',
+    backend: str = option('auto', 'how MACE is evaluated', group='method',
                           metavar='NAME')
     require_goals: bool = option(False, 'exit 3 where a goal is missed',
                                  group='run')
@@ -181,6 +192,7 @@ def test(words: Sequence[str]) -> int:
     from mpiapp import potentials
     from mpiapp.data_files import data_file
     from mpiapp.distillation import frames, testing
+    from mpiapp.distillation.kept import Kept
     from mpiapp.store.output import check_output
     from mpiapp.workers.label_plan import teacher_options
     stem = Path(options.output)
@@ -189,24 +201,27 @@ def test(words: Sequence[str]) -> int:
     models = [teacher_options(n if n == 'student' else f'mace:{n}',
                               options.threads, options.device,
                               options.backend) for n in names]
-    for model in models:
-        potentials.resolve(model)
+    models = [potentials.resolve(model) for model in models]
     files = options.data or (str(data_file('distill/test.xyz.gz')),)
     found = [f for path in files for f in frames.read(path)]
     table = testing.read_smiles(
         options.smiles_csv or str(data_file('distill/relaxed.csv')))
     trial = testing.Trial(
-        options.proofs, options.dimers,
-        dict(list(table.items())[:options.max_molecules]),
-        options.conformers, options.fmax, options.max_steps,
-        options.picoseconds, options.rounds)
+        options.proofs, options.dimers, testing.first_of(
+            table, options.max_molecules, options.max_large),
+        options.conformers, options.large_conformers, options.fmax,
+        options.max_steps, options.picoseconds, options.rounds)
     teacher = potentials.build(potentials.obtain(teacher_options(
         options.teacher, options.threads, options.device)))
+    opened = [testing.opened(m, found, trial) for m in models]
+    kept = Kept(stem.with_suffix('.parts.json'))
     reports = []
-    for name, model in zip(names, models):
+    for name, model in zip(names, opened):
         log.info('model        %s', name)
-        reports.append(testing.prove(model, teacher, found, trial, log.info))
+        reports.append(testing.prove(model, teacher, found, trial, kept,
+                                     log.info))
     paths = testing.write(stem, reports)
+    kept.drop()
     print(paths[1].read_text('utf-8').split('\n## Errors')[0])
     print(f'report {paths[0]} and {paths[1]}')
     return verdict(options, reports)
@@ -256,12 +271,12 @@ def bundle(words: Sequence[str]) -> int:
             raise InputError(f'--{name} is needed')
     if not Path(options.model).is_file():
         raise InputError(f'--model {options.model}: no such file')
-    from mpiapp.distillation import testing
+    from mpiapp.distillation import bundling
     try:
-        lines = testing.bundle(
+        lines = bundling.bundle(
             Path(options.model), Path(options.report),
             Path(options.against), Path(options.output), options.largest)
-    except testing.Refused as error:
+    except bundling.Refused as error:
         print(f'refused: {error}', file=sys.stderr)
         return 3
     print('\n'.join(lines))

@@ -104,7 +104,7 @@ class Options(Shared):
         (), 'students of the committee, two at least', group='selection',
         metavar='FILE')
     against: tuple[str, ...] = option(
-        (), 'labelled structures that are known already',
+        (), 'structures that are known already, labelled or not',
         group='selection', metavar='FILE')
     output: str = option(
         '', 'HDF5 file; FILE.xyz lies beside it (default: runs/labels.h5)',
@@ -195,6 +195,7 @@ def prepare(options: Options) -> Prepared:
         InputError: whatever the user must mend.
     """
     from mpiapp.chemistry.embedding import Recipe
+    from mpiapp.distillation import frames
     from mpiapp.engine import check_start
     from mpiapp.store.output import check_output
     from mpiapp.workers.conformer_input import look, read_molecules
@@ -204,6 +205,8 @@ def prepare(options: Options) -> Prepared:
     )
     from mpiapp.workers.label_plan import valid_names
     check_output(result_path(options), create=not options.dry_run)
+    for path in options.against:
+        frames.read(path, labels=False)
     table, source = read_molecules(
         options.smiles_csv, options.smi, options.smiles)
     look(table, Recipe())
@@ -350,7 +353,8 @@ def select(
     found = None
     with agree(comm, 'choosing from the pool'):
         if comm.rank == 0:
-            known = [f for p in options.against for f in frames.read(p)]
+            known = [f for p in options.against
+                     for f in frames.read(p, labels=False)]
             pool = load(path)
             rows = label_plan.chosen(pool, label_plan.Selection(
                 options.select, options.models, options.against), known,

@@ -16,7 +16,7 @@ import pytest
 from mpiapp import distill as program
 from mpiapp import labelling
 from mpiapp.config import parser, read_options
-from mpiapp.distillation import frames, testing, verdicts
+from mpiapp.distillation import bundling, frames, proofs, testing, verdicts
 from mpiapp.errors import InputError
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
@@ -79,6 +79,15 @@ def test_every_row_is_sound_or_says_why_not(serial: Path) -> None:
     assert set(bad.reason) <= {'force_ceiling', 'atoms_overlap'}
     good = table[table.status == Status.CONVERGED]
     assert (good.fmax <= 15.0).all() and (good.nearest >= 0.7).all()
+
+
+def test_training_keeps_the_split_of_the_labels(
+    serial: Path,
+) -> None:
+    table = load(serial).table
+    marks = list(table[table.status == Status.CONVERGED].split)
+    for path in (serial, serial.with_suffix('.xyz')):
+        assert [f.split for f in frames.read(path)] == marks
 
 
 def test_extxyz_has_the_same_structures(serial: Path) -> None:
@@ -151,6 +160,9 @@ def test_a_pool_is_labelled_where_structures_are_new(
     pool = load(folder / 'chosen_pool.h5')
     found = load(folder / 'chosen.h5')
     assert pool.table.energy.isna().all()
+    with pytest.raises(InputError, match='structure 0 .* no finite energy'):
+        frames.read(folder / 'chosen_pool.h5')
+    assert len(frames.read(folder / 'chosen_pool.h5', labels=False)) == 12
     xs = [pool.ragged('x', i) for i in range(12)]
     for i in range(4):
         x = found.ragged('x', i)
@@ -207,6 +219,8 @@ def test_options_that_contradict_are_refused(
     (['--smiles', 'CCCO'], 'no molecule is left'),
     (['--smiles', 'CO', '--held-back', 'none.csv'], 'none.csv'),
     (['--smiles', 'CO', '--sources', 'stack'], 'no molecule serves'),
+    (['--smiles', 'CO', '--select', 'distance', '--against', 'none.xyz'],
+     'none.xyz: no such file'),
     (['--smiles', 'CO', '--max-atoms', '3'], 'no molecule is left')])
 def test_what_cannot_be_labelled_is_refused_before_any_work(
     tmp_path: Path, more: list[str], fault: str,
@@ -221,7 +235,24 @@ def test_what_cannot_be_labelled_is_refused_before_any_work(
 
 def report(name: str, **numbers: float) -> dict[str, Any]:
     return {'model': name, 'sha256': hashlib.sha256(
-        name.encode()).hexdigest(), 'numbers': numbers}
+        name.encode()).hexdigest(), 'numbers': numbers, 'not_proved': {},
+        'teacher': {'name': 'gfn2', 'guard': 'none'}, 'data': 'd1',
+        'trial': {'picoseconds': 10.0, 'rounds': 7}}
+
+
+def bundled(
+    folder: Path, new: dict[str, Any], old: dict[str, Any],
+) -> int:
+    """Try to put `new` in the place of `old`; return the exit code."""
+    (folder / 'new.model').write_text('new')
+    for name, found in (('new', new), ('old', old)):
+        (folder / f'{name}.json').write_text(json.dumps(found))
+    code = program.main([
+        'bundle', '--model', str(folder / 'new.model'), '--report',
+        str(folder / 'new.json'), '--against', str(folder / 'old.json'),
+        '--output', str(folder / 'out.model')])
+    assert (folder / 'out.model').exists() == (code == 0)
+    return code
 
 
 @pytest.mark.parametrize('force, scan, better', [
@@ -231,18 +262,60 @@ def test_a_model_that_got_worse_is_refused_with_the_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], force: float,
     scan: float, better: bool,
 ) -> None:
-    (tmp_path / 'new.model').write_text('new')
-    for name, numbers in (('new', (force, scan)), ('old', (43.0, 1.0))):
-        (tmp_path / f'{name}.json').write_text(json.dumps(report(
-            name, force_mae=numbers[0], scan_mae=numbers[1])))
-    code = program.main([
-        'bundle', '--model', str(tmp_path / 'new.model'), '--report',
-        str(tmp_path / 'new.json'), '--against', str(tmp_path / 'old.json'),
-        '--output', str(tmp_path / 'out.model')])
+    code = bundled(tmp_path, report('new', force_mae=force, scan_mae=scan),
+                   report('old', force_mae=43.0, scan_mae=1.0))
     assert code == (0 if better else 3)
-    assert (tmp_path / 'out.model').exists() == better
     said = capsys.readouterr()
     assert 'force_mae' in (said.out if better else said.err)
+
+
+@pytest.mark.parametrize('numbers, said', [
+    ({'unstable': 1.0}, '| unstable | 1 | 1 | 0 |'),
+    ({}, '| unstable | 1 | missing | 0 |')])
+def test_a_model_not_shown_to_be_stable_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    numbers: dict[str, float], said: str,
+) -> None:
+    old = report('old', force_mae=43.0, unstable=0.0)
+    assert bundled(tmp_path, report('new', force_mae=20.0, **numbers),
+                   old) == 3
+    assert said in capsys.readouterr().err
+    assert bundled(tmp_path, report('new', force_mae=20.0, unstable=0.0),
+                   old) == 0
+
+
+def test_a_model_with_less_measured_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bundled(tmp_path, report('new', force_mae=20.0),
+                   report('old', force_mae=43.0, rmsd=0.2)) == 3
+    assert '| rmsd | A | missing | 0.2 |' in capsys.readouterr().err
+
+
+def test_a_model_that_failed_somewhere_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    new = report('new', force_mae=20.0)
+    new['not_proved'] = {'relaxations of a': '4 of 4 conformers failed'}
+    assert bundled(tmp_path, new, report('old', force_mae=43.0)) == 3
+    assert 'relaxations of a: 4 of 4' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('change, said', [
+    ({'data': 'd2'}, "data: was 'd1', is 'd2'"),
+    ({'teacher': {'name': 'gfn1'}}, "teacher.name: was 'gfn2', is 'gfn1'"),
+    ({'trial': {'picoseconds': 1.0}}, 'picoseconds: was 10.0, is 1.0'),
+    ({'trial': 3}, 'no report')])
+def test_reports_on_unlike_trials_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    change: dict[str, Any], said: str,
+) -> None:
+    new, old = report('new', slip=0.1), report('old', slip=1.0)
+    assert bundled(tmp_path, {**new, **change}, old) == 2
+    assert said in capsys.readouterr().err
+    alike = {'trial': {'picoseconds': 10.0, 'rounds': 1},
+             'teacher': {'name': 'gfn2', 'guard': 'passed'}}
+    assert bundled(tmp_path, {**new, **alike}, old) == 0
 
 
 def test_a_report_on_another_model_is_refused(
@@ -261,12 +334,14 @@ def test_a_too_large_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'n').write_text('new')
     path = tmp_path / 'new.json'
     path.write_text(json.dumps(report('new', force_mae=1.0)))
-    with pytest.raises(testing.Refused, match='MB'):
-        testing.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
+    with pytest.raises(bundling.Refused, match='MB'):
+        bundling.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
 
 
 def test_without_common_numbers_no_model_is_better() -> None:
-    assert verdicts.comparison({'slip': 0.1}, {'rmsd': 0.1}) == (False, [])
+    better, rows = verdicts.comparison({'slip': 0.1}, {'rmsd': 0.1})
+    assert not better and [r['number'] for r in rows] == ['rmsd']
+    assert verdicts.comparison({}, {}) == (False, [])
 
 
 def test_a_report_holds_all_proofs(tmp_path: Path, data_dir: Path) -> None:
@@ -281,7 +356,10 @@ def test_a_report_holds_all_proofs(tmp_path: Path, data_dir: Path) -> None:
         'relaxations', 'dynamics'])
     assert code == 0
     found = json.loads((tmp_path / 'r.json').read_text())
-    assert set(found['numbers']) == set(verdicts.GOALS)
+    # too short a time to prove stability, too small a molecule
+    assert set(found['numbers']) == set(verdicts.GOALS) - {
+        'unstable', 'rmsd_large', 'relative_large'}
+    assert found['relaxations'][0]['size'] == 'small'
     assert found['dynamics'][0]['stable']
     text = (tmp_path / 'r.md').read_text()
     for title in ('## Goals', '## Scans', '## Relaxations', '## Dynamics'):
@@ -309,6 +387,80 @@ def test_molecules_of_elements_that_a_model_lacks_are_named(
         'bromomethane': 'the model does not know Br'}
     assert [r['molecule'] for r in found['dynamics']] == ['methanol']
     assert 'not proved: bromomethane' in capsys.readouterr().out
+
+
+def quick(folder: Path, *more: str) -> list[str]:
+    """Return the words of a test of two proofs."""
+    frames.write_xyz(folder / 'test.xyz', small.frames(2))
+    (folder / 'm.csv').write_text('name,smiles\nmethanol,CO\n')
+    return ['test', '--data', str(folder / 'test.xyz'), '--smiles-csv',
+            str(folder / 'm.csv'), '--picoseconds', '0.01', '--output',
+            str(folder / 'r'), '--proofs', 'errors', 'dynamics', *more]
+
+
+def test_an_interrupted_test_goes_on_after_the_last_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def again(*_: object) -> None:
+        pytest.fail('the errors were proved again')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(proofs, 'dynamics', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            program.main(quick(tmp_path))
+    parts = tmp_path / 'r.parts.json'
+    assert parts.exists() and not (tmp_path / 'r.json').exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(proofs, 'errors', again)
+        assert program.main(quick(tmp_path)) == 0
+    found = json.loads((tmp_path / 'r.json').read_text())
+    assert found['errors'][-1]['n'] == 2 and found['dynamics'][0]['stable']
+    assert not parts.exists()
+
+
+def test_proofs_of_another_trial_are_not_taken(tmp_path: Path) -> None:
+    from mpiapp.distillation.kept import Kept
+    one: dict[str, Any] = {
+        'sha256': 'a', 'backend': 'poly', 'teacher': {'guard': 'x'},
+        'data': 'd', 'trial': {'fmax': 0.01, 'proofs': ['errors']}}
+    Kept(tmp_path / 'k.json').keep(one, {'errors': []})
+    kept = Kept(tmp_path / 'k.json')
+    more = {'trial': {'fmax': 0.01, 'proofs': ['scans']}}
+    assert kept.of({**one, **more}) == {'errors': []}
+    for other in ({'sha256': 'b'}, {'data': 'e'}, {'trial': {'fmax': 0.02}}):
+        assert kept.of({**one, **other}) == {}
+    (tmp_path / 'k.json').write_text('{')
+    assert Kept(tmp_path / 'k.json').of(one) == {}
+
+
+def test_all_models_are_checked_before_any_is_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], data_dir: Path,
+) -> None:
+    class Knowing:
+        def __init__(self, *elements: int) -> None:
+            self.elements = frozenset(elements)
+
+    built = iter([Knowing(1, 6, 7, 8), Knowing(1, 6, 8)])
+    monkeypatch.setattr(testing, 'build', lambda *_: next(built))
+    monkeypatch.setattr(testing, 'prove', lambda *_: pytest.fail('proved'))
+    other = str(data_dir / 'models' / 'student.model')
+    assert program.main(quick(tmp_path, '--compare', other)) == 2
+    assert f'{other} does not know N' in capsys.readouterr().err
+
+
+def test_the_bundled_molecules_are_small_and_full_size() -> None:
+    from mpiapp.data_files import data_file
+    table = testing.read_smiles(str(data_file('distill/relaxed.csv')))
+    held = testing.read_smiles(str(data_file('distill/held_back.csv')))
+    assert set(table.values()) <= set(held.values())
+    chosen = testing.first_of(table, 4, 2)
+    sizes = [len(proofs.atomic_numbers(t)) for t in chosen.values()]
+    assert max(sizes[:4]) < 30 and min(sizes[4:]) > 150 and len(sizes) == 6
+    assert len(testing.first_of(table, 1, 0)) == 1
 
 
 def test_unknown_actions_and_files_are_refused(

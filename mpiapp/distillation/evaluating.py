@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.optimize import optimizer
-from mpiapp.optimize.tasks import Relaxed
+from mpiapp.optimize.tasks import CONVERGED, STEP_LIMIT, Relaxed
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Floats
 from mpiapp.workers.legs import Legs
 
 #: kcal/mol; energies of conformers closer than this are one
 TIE = 0.02
+#: relaxations that end so have a last geometry worth comparing
+USABLE = (CONVERGED, STEP_LIMIT)
 
 
 class Failed(Exception):
@@ -45,9 +47,10 @@ def evaluate(potential: Potential, atoms: Atoms) -> tuple[float, Floats]:
 
 def relax(
     potential: Potential, atoms: Atoms, fmax: float, max_steps: int,
+    method: str = 'lbfgs',
 ) -> Relaxed:
     """Return the relaxed structure; see its outcome."""
-    legs = Legs(potential, optimizer('lbfgs'), fmax, None, lambda: False)
+    legs = Legs(potential, optimizer(method), fmax, None, lambda: False)
     end, _ = legs.relax(atoms.numbers, atoms.positions, max_steps)
     return end
 

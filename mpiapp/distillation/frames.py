@@ -4,7 +4,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Frame:
 
     `energy` eV and `forces` [n_atoms, 3] eV/A are the teacher's; `molecule`
     names what it is made of (`a+b` for a dimer) and `kind` its source.
+    `split` is train or valid where `label` has decided that.
     """
 
     numbers: NDArray[np.int32]
@@ -32,6 +33,7 @@ class Frame:
     forces: Floats
     molecule: str
     kind: str
+    split: str = ''
 
     @property
     def parts(self) -> frozenset[str]:
@@ -39,26 +41,43 @@ class Frame:
         return frozenset(self.molecule.split(PLUS))
 
 
-def read(path: str | Path) -> list[Frame]:
+def read(path: str | Path, labels: bool = True) -> list[Frame]:
     """Read labelled frames: what `label` wrote (.h5), or extxyz (also .gz).
 
     extxyz has REF_energy, mol and config_type in its comments and the
-    column REF_forces.
+    column REF_forces.  Without `labels` structures alone are wanted, and
+    energies and forces may be NaN.
 
     Raises:
-        InputError: unreadable, or a frame without labels.
+        InputError: unreadable, or a frame without finite labels.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f'training data {path}: no such file')
     try:
-        found = read_h5(path) if path.suffix == '.h5' else read_xyz(path)
+        found = read_h5(path) if path.suffix == '.h5' else \
+            read_xyz(path, labels)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise InputError(f'training data {path} cannot be read: '
                          f'{type(error).__name__}: {error}') from error
     if not found:
         raise InputError(f'training data {path}: no labelled structure')
+    check_finite(path, found, labels)
     return found
+
+
+def check_finite(path: Path, frames: Sequence[Frame], labels: bool) -> None:
+    """Raise InputError where positions, energies or forces are not."""
+    for i, f in enumerate(frames):
+        if not np.isfinite(f.positions).all():
+            raise InputError(f'training data {path}: structure {i} has '
+                             'positions that are not finite')
+        if labels and not (np.isfinite(f.energy)
+                           and np.isfinite(f.forces).all()):
+            raise InputError(
+                f'training data {path}: structure {i} ({f.molecule}) has no '
+                'finite energy and forces; the pool of `label --select` is '
+                'not labelled')
 
 
 def read_h5(path: Path) -> list[Frame]:
@@ -70,11 +89,12 @@ def read_h5(path: Path) -> list[Frame]:
     return [Frame(
         campaign.ragged('numbers', i), campaign.ragged('x', i),
         float(table.energy[i]), campaign.ragged('forces', i),
-        str(table.molecule[i]), str(table.kind[i])) for i in rows.tolist()]
+        str(table.molecule[i]), str(table.kind[i]), str(table.split[i]))
+        for i in rows.tolist()]
 
 
-def read_xyz(path: Path) -> list[Frame]:
-    """Return the frames of an extxyz file."""
+def read_xyz(path: Path, labels: bool = True) -> list[Frame]:
+    """Return the frames of an extxyz file; NaN where it has no labels."""
     from mpiapp.parallel.ase_serial import read as read_ase
 
     # unpacked first: ASE seeks to and fro, which gzip does not like
@@ -83,13 +103,16 @@ def read_xyz(path: Path) -> list[Frame]:
     text = io.StringIO((gzip.decompress(data) if packed else data).decode())
     frames = []
     for i, atoms in enumerate(read_ase(text, ':', 'extxyz')):
-        if 'REF_energy' not in atoms.info or 'REF_forces' not in atoms.arrays:
+        info, arrays = atoms.info, atoms.arrays
+        if labels and not ('REF_energy' in info and 'REF_forces' in arrays):
             raise ValueError(f'frame {i} lacks REF_energy or REF_forces')
         frames.append(Frame(
             atoms.numbers.astype(np.int32), atoms.positions,
-            float(atoms.info['REF_energy']), atoms.arrays['REF_forces'],
-            str(atoms.info.get('mol', f'{path.stem}_{i}')),
-            str(atoms.info.get('config_type', 'Default'))))
+            float(info.get('REF_energy', np.nan)),
+            arrays.get('REF_forces', np.full((len(atoms), 3), np.nan)),
+            str(info.get('mol', f'{path.stem}_{i}')),
+            str(info.get('config_type', 'Default')),
+            str(info.get('split', ''))))
     return frames
 
 
@@ -100,10 +123,11 @@ def write_xyz(path: Path, frames: Iterable[Frame]) -> None:
     from mpiapp.store.files import replacing
     with replacing(path) as part, open(part, 'w', encoding='utf-8') as out:
         for frame in frames:
+            split = f'split={frame.split} ' if frame.split else ''
             out.write(
                 f'{len(frame.numbers)}\nProperties=species:S:1:pos:R:3:'
                 f'REF_forces:R:3 REF_energy={frame.energy!r} '
-                f'config_type={frame.kind} mol="{frame.molecule}" '
+                f'config_type={frame.kind} mol="{frame.molecule}" {split}'
                 'energy_unit=eV force_unit=eV/Angstrom pbc="F F F"\n')
             for z, x, f in zip(frame.numbers, frame.positions, frame.forces):
                 values = ' '.join(f'{v:.8f}' for v in (*x, *f))
@@ -119,19 +143,41 @@ def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
     return int.from_bytes(digest[:8], 'little') < share * 2.0 ** 64
 
 
-def split(
-    frames: Sequence[Frame], share: float, seed: int = 0,
-) -> tuple[list[Frame], list[Frame]]:
-    """Return frames for training and for validation, apart by molecule.
+def held_of(
+    frames: Iterable[Frame], share: float, seed: int = 0,
+) -> set[str]:
+    """Return the molecules of one file that are for validation.
 
-    A dimer of which one molecule is for validation is for validation.
+    Those by its own split if it has one, else by name and share.  A dimer is
+    for validation if one of its molecules is: the other one is no reason,
+    if it occurs in training.
     """
-    held = {m for m in {p for f in frames for p in f.parts}
+    parts: dict[str, set[str]] = {}
+    for f in frames:
+        parts.setdefault(f.split, set()).update(f.parts)
+    if 'valid' in parts:
+        return parts['valid'] - parts.get('train', set())
+    return {m for m in set().union(*parts.values())
             if in_validation(m, share, seed)}
-    valid = [f for f in frames if f.parts & held]
-    return [f for f in frames if not f.parts & held], valid
+
+
+def apart(
+    frames: Sequence[Frame], held: Set[str],
+) -> tuple[list[Frame], list[Frame]]:
+    """Return frames without and with a molecule that is held."""
+    return ([f for f in frames if not f.parts & held],
+            [f for f in frames if f.parts & held])
 
 
 def elements_of(frames: Iterable[Frame]) -> set[int]:
     """Return the atomic numbers that occur."""
     return {int(z) for f in frames for z in np.unique(f.numbers)}
+
+
+def digest(frames: Iterable[Frame]) -> str:
+    """Return a digest of elements, positions and forces, in their order."""
+    found = hashlib.sha256()
+    for f in frames:
+        found.update(f.numbers.tobytes())
+        found.update(f.positions.tobytes() + f.forces.tobytes())
+    return found.hexdigest()

@@ -5,6 +5,7 @@ between structures are kcal/mol, all else eV and A as named.
 """
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from mpiapp.chemistry.dimers import (
 from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.distillation.evaluating import (
-    Atoms, Failed, evaluate, kendall, relax
+    USABLE, Atoms, Failed, evaluate, kendall, relax
 )
 from mpiapp.distillation.frames import PLUS, Frame
 from mpiapp.potentials.base import Potential
@@ -29,7 +30,12 @@ from mpiapp.units import EV_PER_AMU_A2_FS2, EV_PER_KELVIN, KCAL_PER_EV
 Row = dict[str, Any]
 
 #: atoms of a structure that counts as a full-size molecule
-LARGE = 140
+LARGE = 100
+#: how molecules are relaxed: full-size ones by the method that takes the
+#: fewest evaluations of them (`docs/benchmarks_optimiser.md`)
+METHODS = {'small': 'lbfgs', 'full-size': 'internal'}
+#: numbers that are tried for each conformer that is wanted
+TRIES = 3
 #: molecules of the dimer proofs
 FLAT = {'benzene': 'c1ccccc1', 'naphthalene': 'c1ccc2ccccc2c1',
         'pyrene': 'c1cc2ccc3cccc4ccc(c1)c2c34'}
@@ -38,6 +44,8 @@ DISTANCES = (3.0, 3.2, 3.4, 3.6, 3.8, 4.2, 4.8, 5.5, 6.5)
 SLIPS = (0.0, 1.5)
 #: the starts from which stacked dimers are relaxed
 RELAXED_STARTS = ('pd_long', 'pd_short')
+#: fs; a step of the dynamics
+TIME_STEP = 0.5
 #: a bond longer than this share of what it was is broken: an explosion
 BROKEN = 1.6
 
@@ -58,9 +66,10 @@ def errors(model: Potential, frames: Sequence[Frame]) -> list[Row]:
 
 def subset_of(frame: Frame) -> str:
     """Return the subset a test structure belongs to."""
-    if len(frame.numbers) >= LARGE:
-        return 'full-size molecules'
-    return 'dimers' if PLUS in frame.molecule else 'molecules'
+    if PLUS in frame.molecule:
+        return 'dimers'
+    return 'full-size molecules' if len(frame.numbers) >= LARGE \
+        else 'molecules'
 
 
 def _errors_row(name: str, entries: list[tuple[Floats, float]]) -> Row:
@@ -139,47 +148,68 @@ def stacks(
     return rows
 
 
+def size_of(n_atoms: int) -> str:
+    """Return the word for a molecule of that size."""
+    return 'full-size' if n_atoms >= LARGE else 'small'
+
+
+def starts(smiles: str, n: int) -> list[Atoms]:
+    """Return n conformers, or fewer where more can't be made."""
+    found: list[Atoms] = []
+    for number in range(TRIES * n):
+        if len(found) < n:
+            with contextlib.suppress(Failed):
+                found.append(conformer(smiles, number))
+    return found
+
+
 def relaxations(
     teacher: Potential, model: Potential, smiles: Mapping[str, str],
-    n_conformers: int, fmax: float, max_steps: int,
+    n_conformers: Callable[[str], int], fmax: float, max_steps: int,
 ) -> list[Row]:
     """Relax conformers with both; compare shapes and relative energies.
 
     A row a molecule: RMSD of all atoms (mean and largest, A), mean absolute
-    error of energies relative to the mean of the molecule (kcal/mol), and
-    Kendall's tau of their order.
+    error of energies relative to the mean of the molecule (kcal/mol, of two
+    conformers at least), and Kendall's tau of their order.
     """
     rows = []
     for name, text in smiles.items():
-        rmsds, energies, failed = [], [], 0
-        for k in range(n_conformers):
-            try:
-                start = conformer(text, k)
-                ends = [relax(p, start, fmax, max_steps)
-                        for p in (teacher, model)]
-            except Failed:
-                failed += 1
-                continue
-            if not all(np.isfinite(e.e_final) for e in ends):
-                failed += 1
-                continue
-            rmsds.append(superposed_rmsd(ends[0].positions,
-                                         ends[1].positions))
-            energies.append([e.e_final * KCAL_PER_EV for e in ends])
-        row: Row = {'molecule': name, 'n': len(rmsds), 'failed': failed}
+        rmsds, energies = [], []
+        wanted = n_conformers(text)
+        n_atoms = len(atomic_numbers(text))
+        size = size_of(n_atoms)
+        for start in starts(text, wanted):
+            ends = [relax(p, start, fmax, max_steps, METHODS[size])
+                    for p in (teacher, model)]
+            if all(e.outcome in USABLE for e in ends):
+                rmsds.append(superposed_rmsd(ends[0].positions,
+                                             ends[1].positions))
+                energies.append([e.e_final * KCAL_PER_EV for e in ends])
+        row: Row = {'molecule': name, 'size': size, 'n_atoms': n_atoms,
+                    'n': len(rmsds), 'failed': wanted - len(rmsds)}
         if rmsds:
+            row.update(rmsd_mean=float(np.mean(rmsds)), rmsd_max=max(rmsds))
+        if len(rmsds) > 1:
             e = np.array(energies) - np.mean(energies, axis=0)
             row.update(
-                rmsd_mean=float(np.mean(rmsds)), rmsd_max=max(rmsds),
                 relative_mae=float(np.abs(e[:, 1] - e[:, 0]).mean()),
                 tau=kendall(e[:, 0].tolist(), e[:, 1].tolist()))
         rows.append(row)
     return rows
 
 
+def atomic_numbers(smiles: str) -> list[int]:
+    """Return the atomic numbers of a molecule, hydrogens included."""
+    from rdkit import Chem
+    molecule = Chem.MolFromSmiles(smiles)
+    return [] if molecule is None else [
+        a.GetAtomicNum() for a in Chem.AddHs(molecule).GetAtoms()]
+
+
 def dynamics(
     model: Potential, smiles: Mapping[str, str], picoseconds: float,
-    seed: int = 0, step: float = 0.5, kelvin: float = 300.0,
+    seed: int = 0, step: float = TIME_STEP, kelvin: float = 300.0,
 ) -> list[Row]:
     """Run NVE dynamics from 2 * 300 K at a minimum; is all still whole?"""
     from ase.data import atomic_masses
@@ -187,20 +217,27 @@ def dynamics(
     for name, text in smiles.items():
         try:
             atoms = conformer(text, 0)
+            start = _minimum(model, atoms)
+            bonds = bond_list(atoms.numbers, start)
+            mass = atomic_masses[atoms.numbers][:, None] * EV_PER_AMU_A2_FS2
+            rng = np.random.default_rng(seed)
+            v = rng.standard_normal(start.shape) * np.sqrt(
+                2 * kelvin * EV_PER_KELVIN / mass)
+            v -= (mass * v).sum(axis=0) / mass.sum()
+            row = _run(model, atoms, start, v, mass, bonds,
+                       round(picoseconds * 1e3 / step), step)
+            rows.append({'molecule': name, 'size': size_of(len(start)),
+                         'n_atoms': len(start), **row})
         except Failed as error:
             rows.append({'molecule': name, 'failed': str(error)})
-            continue
-        start = relax(model, atoms, 0.05, 200).positions
-        bonds = bond_list(atoms.numbers, start)
-        mass = atomic_masses[atoms.numbers][:, None] * EV_PER_AMU_A2_FS2
-        rng = np.random.default_rng(seed)
-        v = rng.standard_normal(start.shape) * np.sqrt(
-            2 * kelvin * EV_PER_KELVIN / mass)
-        v -= (mass * v).sum(axis=0) / mass.sum()
-        row = _run(model, atoms, start, v, mass, bonds,
-                   round(picoseconds * 1e3 / step), step)
-        rows.append({'molecule': name, 'n_atoms': len(start), **row})
     return rows
+
+
+def _minimum(model: Potential, atoms: Atoms) -> Floats:
+    end = relax(model, atoms, 0.05, 200)
+    if end.outcome not in USABLE:
+        raise Failed(f'relaxation: {end.outcome} {end.message}')
+    return end.positions
 
 
 def _run(

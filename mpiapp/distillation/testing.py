@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
 from mpiapp.distillation.evaluating import Atoms, Failed
 from mpiapp.distillation.frames import Frame
+from mpiapp.distillation.kept import Kept
 from mpiapp.distillation.training import symbols
 from mpiapp.errors import InputError
-from mpiapp.potentials import PotentialOptions, build, resolve
+from mpiapp.potentials import PotentialOptions, build, obtain
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Structure
 
@@ -33,16 +35,47 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What to prove: the sizes of the proofs and their molecules."""
+    """What to prove: the sizes of the proofs and their molecules.
+
+    Of a full-size molecule `n_large` conformers are relaxed, of another one
+    `n_conformers`.
+    """
 
     proofs: tuple[str, ...]
     dimers: tuple[str, ...]
     smiles: Mapping[str, str]
     n_conformers: int
+    n_large: int
     fmax: float
     max_steps: int
     picoseconds: float
     rounds: int
+
+    def conformers_of(self, smiles: str) -> int:
+        """Return how many conformers of a molecule are relaxed."""
+        return self.n_large if is_large(smiles) else self.n_conformers
+
+    def atom_steps(self) -> float:
+        """Predict atoms times evaluations of the dynamics."""
+        steps = 1e3 * self.picoseconds / proofs.TIME_STEP
+        return steps * sum(len(proofs.atomic_numbers(t))
+                           for t in self.smiles.values()) \
+            if 'dynamics' in self.proofs else 0.0
+
+
+def is_large(smiles: str) -> bool:
+    """Tell whether a molecule is a full-size one."""
+    return len(proofs.atomic_numbers(smiles)) >= proofs.LARGE
+
+
+def first_of(
+    table: Mapping[str, str], n_small: int, n_large: int,
+) -> dict[str, str]:
+    """Return the first small and the first full-size molecules."""
+    found = {large: {n: t for n, t in table.items() if is_large(t) == large}
+             for large in (False, True)}
+    return dict([*list(found[False].items())[:n_small],
+                 *list(found[True].items())[:n_large]])
 
 
 def read_smiles(path: str) -> dict[str, str]:
@@ -61,59 +94,95 @@ def read_smiles(path: str) -> dict[str, str]:
     return found
 
 
-def prove(
-    model: PotentialOptions, teacher: Potential, frames: Sequence[Frame],
-    trial: Trial, tell: Callable[[str], None],
-) -> dict[str, Any]:
-    """Return the report on one model.
+@dataclass(frozen=True)
+class Opened:
+    """A model that is ready to be proved."""
+
+    options: PotentialOptions
+    potential: Potential
+
+
+def opened(
+    model: PotentialOptions, frames: Sequence[Frame], trial: Trial,
+) -> Opened:
+    """Return a model that knows the elements of the test structures.
 
     Raises:
         InputError: the model can't be loaded, or lacks an element of the
             test structures.
     """
-    resolved = resolve(model)
-    student = build(resolved, guard_structures(frames))
-    lacking = labelled.elements_of(frames) - set(student.elements or ())
-    if lacking and student.elements is not None:
-        raise InputError(f'{student.name} does not know {symbols(lacking)} '
-                         'of the test structures')
+    sample = guard_structures(frames)
+    options = obtain(model, sample, trial.atom_steps())
+    potential = build(options, sample)
+    if potential.elements is not None:
+        lacking = labelled.elements_of(frames) - set(potential.elements)
+        if lacking:
+            raise InputError(f'{model.model_path or model.model} does not '
+                             f'know {symbols(lacking)} of the test '
+                             'structures')
+    return Opened(options, potential)
+
+
+def prove(
+    model: Opened, teacher: Potential, frames: Sequence[Frame],
+    trial: Trial, kept: Kept, tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return the report on one model; `kept` has the proofs that are done."""
+    resolved, student = model.options, model.potential
     path = Path(str(resolved.model_path))
     report: dict[str, Any] = {
         'model': path.name, 'bytes': path.stat().st_size,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
         'teacher': dict(teacher.describe()),
+        'data': labelled.digest(frames), 'trial': asdict(trial),
         'backend': student.describe().get('backend', ''), 'units': UNITS}
     trial = known_alone(trial, student, report)
-    monomers: dict[str, Atoms] = {}
-    if {'scans', 'stacks'} & set(trial.proofs):
-        try:
-            monomers = {name: proofs.flat_monomer(teacher, proofs.FLAT[name])
-                        for name in trial.dimers}
-        except Failed as error:
-            report['not_proved']['monomers'] = str(error)
-    work: dict[str, Callable[[], list[proofs.Row]]] = {
-        'errors': lambda: proofs.errors(student, frames),
-        'scans': lambda: proofs.scans(teacher, student, monomers),
-        'stacks': lambda: proofs.stacks(teacher, student, monomers),
-        'relaxations': lambda: proofs.relaxations(
-            teacher, student, trial.smiles, trial.n_conformers, trial.fmax,
-            trial.max_steps),
-        'dynamics': lambda: proofs.dynamics(
-            student, trial.smiles, trial.picoseconds),
-        'speeds': lambda: proofs.speeds(
-            backends(resolved, frames), _largest(frames), trial.rounds)}
+    done = kept.of(report)
+    work = works(student, resolved, teacher, frames, trial)
     for name in PROOFS:
-        if name in trial.proofs:
+        if name not in trial.proofs:
+            continue
+        if name in done:
+            tell(f'{name:12s} done before')
+        else:
             try:
-                report[name] = work[name]()
-                tell(f'{name:12s} {len(report[name])} rows')
+                done[name] = work[name]()
             except Failed as error:
-                report['not_proved'][name] = str(error)
-                tell(f'{name:12s} not proved: {error}')
+                done[name] = str(error)
+            kept.keep(report, done)
+        if isinstance(done[name], str):
+            report['not_proved'][name] = done[name]
+            tell(f'{name:12s} not proved: {done[name]}')
+        else:
+            report[name] = done[name]
+            tell(f'{name:12s} {len(done[name])} rows')
+    report['not_proved'].update(verdicts.gaps(report))
     numbers = verdicts.key_numbers(report)
     report['numbers'] = numbers
     report['goals'] = verdicts.goals_met(numbers)
     return report
+
+
+def works(
+    student: Potential, options: PotentialOptions, teacher: Potential,
+    frames: Sequence[Frame], trial: Trial,
+) -> dict[str, Callable[[], list[proofs.Row]]]:
+    """Return what makes each proof; all may raise `Failed`."""
+    @functools.cache
+    def monomers() -> dict[str, Atoms]:
+        return {name: proofs.flat_monomer(teacher, proofs.FLAT[name])
+                for name in trial.dimers}
+    return {
+        'errors': lambda: proofs.errors(student, frames),
+        'scans': lambda: proofs.scans(teacher, student, monomers()),
+        'stacks': lambda: proofs.stacks(teacher, student, monomers()),
+        'relaxations': lambda: proofs.relaxations(
+            teacher, student, trial.smiles, trial.conformers_of, trial.fmax,
+            trial.max_steps),
+        'dynamics': lambda: proofs.dynamics(
+            student, trial.smiles, trial.picoseconds),
+        'speeds': lambda: proofs.speeds(
+            backends(options, frames), _largest(frames), trial.rounds)}
 
 
 def known_alone(
@@ -127,7 +196,7 @@ def known_alone(
     known = student.elements
 
     def fits(name: str, smiles: str) -> bool:
-        lacking = elements_of_smiles(smiles) - (known or set())
+        lacking = set(proofs.atomic_numbers(smiles)) - (known or set())
         if known is not None and lacking:
             left_out[name] = f'the model does not know {symbols(lacking)}'
             return False
@@ -135,14 +204,6 @@ def known_alone(
     return replace(
         trial, smiles={n: t for n, t in trial.smiles.items() if fits(n, t)},
         dimers=tuple(n for n in trial.dimers if fits(n, proofs.FLAT[n])))
-
-
-def elements_of_smiles(smiles: str) -> set[int]:
-    """Return the atomic numbers of a molecule, hydrogens included."""
-    from rdkit import Chem
-    molecule = Chem.MolFromSmiles(smiles)
-    return set() if molecule is None else {
-        a.GetAtomicNum() for a in Chem.AddHs(molecule).GetAtoms()}
 
 
 def guard_structures(frames: Sequence[Frame]) -> list[Structure]:
@@ -203,45 +264,3 @@ def markdown(report: Mapping[str, Any]) -> str:
                       f'Units: {UNITS[name]}.', '',
                       verdicts.table(report[name])]
     return '\n'.join(lines) + '\n'
-
-
-def bundle(
-    model: Path, report: Path, against: Path, output: Path,
-    largest: float,
-) -> list[str]:
-    """Copy a model that its report shows to be better; return what to say.
-
-    Raises:
-        InputError: a report is no report of this model, or can't be read.
-        Refused: it is not better, or too large; with the numbers.
-    """
-    from mpiapp.store.files import replacing
-    new, old = _report(report), _report(against)
-    content = model.read_bytes()
-    if hashlib.sha256(content).hexdigest() != new['sha256']:
-        raise InputError(f'{report} is not a report on {model}: the '
-                         'checksums differ')
-    if len(content) > largest * 1e6:
-        raise Refused(f'{model} has {len(content) / 1e6:.2f} MB, more than '
-                      f'--largest {largest:g}')
-    better, rows = verdicts.comparison(new['numbers'], old['numbers'])
-    text = verdicts.table(rows)
-    if not better:
-        raise Refused(f'{model} is not better than {old["model"]}:\n{text}')
-    with replacing(output) as part:
-        part.write_bytes(content)
-    return [text, f'bundled {output}, sha256 {new["sha256"]}']
-
-
-class Refused(Exception):
-    """A model is refused for bundling."""
-
-
-def _report(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text('utf-8'))
-        found['numbers'], found['sha256'], found['model']
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f'{path} is no report of `distill test`: '
-                         f'{type(error).__name__}: {error}') from error
-    return found

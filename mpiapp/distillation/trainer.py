@@ -4,57 +4,27 @@
 while it runs: the one that builds the model (weights of an earlier model may
 come in), the one that makes a step (it may be time to stop) and the one that
 trains (a last checkpoint is written, its closing tables are left out).
+Checkpoints are written by `checkpoints`, which keeps the best of them.
 """
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from mpiapp.distillation.checkpoints import (
+    Job, curve, latest, load, mend, prune, read_best, save
+)
 from mpiapp.distillation.starting import same_scale, start_from
 from mpiapp.errors import InputError
 from mpiapp.potentials.mace.importing import import_mace
 from mpiapp.potentials.mace.training import faster_training
 
 log = logging.getLogger('mpiapp')
-
-#: checkpoints that are kept besides the best one
-KEPT = 2
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: its folder, the trainer's options, where it starts.
-
-    `options` are those of mace_run_train.  `fast` computes on the CPU with
-    the exact polynomial.
-    """
-
-    folder: Path
-    name: str
-    options: Mapping[str, Any]
-    seed: int = 0
-    max_epochs: int = 100
-    device: str = 'cpu'
-    start: Path | None = None
-    fast: bool = True
-
-    @property
-    def tag(self) -> str:
-        """The trainer's name for its files."""
-        return f'{self.name}_run-{self.seed}'
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.folder / 'checkpoints'
 
 
 @dataclass
@@ -91,6 +61,7 @@ def train(job: Job, stopping: Callable[[], bool]) -> Progress:
     import_mace()
     import torch
     arguments = parsed(job)
+    mend(job)
     progress = Progress()
     before = torch.get_default_dtype()
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -216,14 +187,20 @@ def _seams(
         if found is not None and more['start_epoch'] != found:
             raise InputError(f'{job.checkpoints}: the checkpoint of epoch '
                              f'{found} does not fit the recipe')
+        if found is not None and (point := load(job, found)['point']):
+            # what was validated is done: mace-torch would repeat it
+            more['lr_scheduler'].step(metrics=point['loss'])
+            more['start_epoch'] = found + 1
         progress.epoch = more['start_epoch']
+        more['checkpoint_handler'].io.save = (
+            lambda state, epochs, keep_last: save(job, state, epochs, True))
         try:
             whole(**more)
         except _Stop:
-            more['checkpoint_handler'].save(
-                state=tools.CheckpointState(
-                    more['model'], more['optimizer'], more['lr_scheduler']),
-                epochs=progress.epoch, keep_last=True)
+            state = tools.CheckpointState(
+                more['model'], more['optimizer'], more['lr_scheduler'])
+            save(job, more['checkpoint_handler'].builder.create_checkpoint(
+                state), progress.epoch, False)
             raise
         tell_last(job)
         raise _Complete
@@ -247,65 +224,14 @@ def tell_last(job: Job) -> None:
                  p['mae_f'], p['mae_e_per_atom'])
 
 
-def curve(job: Job) -> list[dict[str, float]]:
-    """Return the validation errors by epoch, meV, A; the last of each."""
-    path = job.folder / 'results' / f'{job.tag}_train.txt'
-    points: dict[int, dict[str, float]] = {}
-    if path.exists():
-        for line in path.read_text('utf-8').splitlines():
-            values = json.loads(line)
-            if values['mode'] != 'eval' or values['epoch'] is None:
-                continue
-            points[values['epoch']] = {
-                'epoch': values['epoch'], 'loss': values['loss'], **{
-                    k: 1e3 * values[k] for k in (
-                        'mae_e_per_atom', 'rmse_e_per_atom', 'mae_f',
-                        'rmse_f')}}
-    return [points[k] for k in sorted(points)]
+def best_model(job: Job, progress: Progress) -> tuple[Any, dict[str, float]]:
+    """Return the best model on the CPU and its point of the curve.
 
-
-def saved(job: Job) -> dict[int, Path]:
-    """Return the checkpoints by epoch."""
-    pattern = re.compile(re.escape(job.tag) + r'_epoch-(\d+)\.pt')
-    found = {}
-    if job.checkpoints.is_dir():
-        for path in job.checkpoints.iterdir():
-            match = pattern.fullmatch(path.name)
-            if match:
-                found[int(match[1])] = path
-    return found
-
-
-def latest(job: Job) -> int | None:
-    """Return the epoch of the latest checkpoint."""
-    return max(saved(job), default=None)
-
-
-def best_epoch(job: Job) -> int | None:
-    """Return the epoch of least validation loss that has a checkpoint."""
-    there = saved(job)
-    points = [p for p in curve(job) if p['epoch'] in there]
-    best = min(points, key=lambda p: p['loss'], default=None)
-    return None if best is None else int(best['epoch'])
-
-
-def prune(job: Job) -> None:
-    """Delete checkpoints that are neither the best nor the latest."""
-    there = saved(job)
-    kept = {best_epoch(job), *sorted(there)[-KEPT:]}
-    for epoch, path in there.items():
-        if epoch not in kept:
-            path.unlink()
-
-
-def best_model(job: Job, progress: Progress) -> Any:
-    """Return the model of the best epoch on the CPU; None without one."""
-    import torch
-    epoch = best_epoch(job)
-    if epoch is None or progress.model is None:
-        return None
-    state = torch.load(saved(job)[epoch], map_location='cpu',
-                       weights_only=False)
+    The model is None where no epoch has been validated.
+    """
+    best = read_best(job)
+    if best is None or progress.model is None:
+        return None, {}
     model = progress.model.to('cpu')
-    model.load_state_dict(state['model'])
-    return model
+    model.load_state_dict(best['model'])
+    return model, best['point']

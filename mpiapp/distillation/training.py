@@ -48,10 +48,14 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checked data and options of one training."""
+    """Checked data and options of one training.
+
+    `left_out` counts frames of --data with molecules of --valid.
+    """
 
     train: Sequence[Frame]
     valid: Sequence[Frame]
+    left_out: int
     options: Mapping[str, Any]
     settings: Mapping[str, Any]
 
@@ -85,10 +89,11 @@ def prepare(asked: TrainSettings) -> Prepared:
         InputError: whatever the user must mend.
     """
     recipe = read_recipe(asked.recipe)
-    train, valid = data_of(asked)
+    train, valid, left_out = data_of(asked)
     numbers = check_elements(asked, train, valid)
     options = dict(recipe, atomic_numbers=str(sorted(numbers)))
-    digest = {'data': _digest(train), 'valid': _digest(valid)}
+    digest = {'data': labelled.digest(train),
+              'valid': labelled.digest(valid)}
     if asked.start:
         energies = energies_of(asked.start)
         missing = numbers - set(energies)
@@ -102,22 +107,31 @@ def prepare(asked: TrainSettings) -> Prepared:
     else:
         options['E0s'] = 'average'
     settings = {'recipe': options, 'seed': asked.seed, **digest}
-    return Prepared(train, valid, options, settings)
+    return Prepared(train, valid, left_out, options, settings)
 
 
-def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
-    """Return the frames for training and validation.
+def data_of(
+    asked: TrainSettings,
+) -> tuple[list[Frame], list[Frame], int]:
+    """Return the frames for training and validation, apart by molecule.
+
+    A frame of --data with a molecule of --valid is left out; they are
+    counted.
 
     Raises:
-        InputError: unreadable, none left, or molecules in both sets.
+        InputError: unreadable, or none left.
     """
-    found = [f for path in asked.data for f in labelled.read(path)]
+    files = [labelled.read(path) for path in asked.data]
+    found = [f for file in files for f in file]
     if asked.valid:
         valid = [f for path in asked.valid for f in labelled.read(path)]
-        held = {f.molecule for f in valid}
-        train = [f for f in found if f.molecule not in held]
+        held = {p for f in valid for p in f.parts}
+        train, out = labelled.apart(found, held)
     else:
-        train, valid = labelled.split(found, asked.valid_share, asked.seed)
+        held = {m for file in files for m in labelled.held_of(
+            file, asked.valid_share, asked.seed)}
+        train, valid = labelled.apart(found, held)
+        out = []
     if asked.max_atoms:
         train = [f for f in train if len(f.numbers) <= asked.max_atoms]
     names = {p for f in found for p in f.parts}
@@ -129,7 +143,7 @@ def data_of(asked: TrainSettings) -> tuple[list[Frame], list[Frame]]:
     if not train:
         raise InputError('no training structure is left beside '
                          f'{len(valid)} for validation')
-    return train, valid
+    return train, valid, len(out)
 
 
 def check_elements(
@@ -185,6 +199,7 @@ def check_folder(
         InputError: a training is there and neither is asked for, or it
             differs from what is asked for.
     """
+    from mpiapp.store.files import replacing
     path = asked.folder / SETTINGS
     text = json.dumps(prepared.settings, indent=1, sort_keys=True)
     if path.exists() and overwrite:
@@ -195,8 +210,8 @@ def check_folder(
         if not resume:
             raise InputError(f'{asked.folder} holds a training already: use '
                              '--resume to continue or --overwrite')
-        before, now = json.loads(path.read_text('utf-8')), json.loads(text)
-        changed = [*_differences(before, now)]
+        before, now = _settings(path), json.loads(text)
+        changed = differences(before, now)
         if changed:
             raise InputError(
                 '--resume: the training there is another one\n' + '\n'.join(
@@ -206,28 +221,34 @@ def check_folder(
     asked.folder.mkdir(parents=True, exist_ok=True)
     labelled.write_xyz(asked.folder / 'train.xyz', prepared.train)
     labelled.write_xyz(asked.folder / 'valid.xyz', prepared.valid)
-    path.write_text(text, 'utf-8')
+    with replacing(path) as part:
+        part.write_text(text, 'utf-8')
 
 
-def _differences(
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text('utf-8'))
+        if isinstance(found, dict):
+            return found
+        fault = 'no settings'
+    except (OSError, ValueError) as error:
+        fault = f'{type(error).__name__}: {error}'
+    raise InputError(f'--resume: {path} is damaged ({fault}): restore it, or '
+                     'begin anew with --overwrite')
+
+
+def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], where: str = '',
 ) -> list[str]:
+    """Return what differs in two mappings, a line each."""
     found = []
     for key in sorted(set(before) | set(now)):
         a, b = before.get(key), now.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f'{where}{key}.')
+            found += differences(a, b, f'{where}{key}.')
         elif a != b:
             found.append(f'{where}{key}: was {a!r}, is {b!r}')
     return found
-
-
-def _digest(frames: Sequence[Frame]) -> str:
-    digest = hashlib.sha256()
-    for f in frames:
-        digest.update(f.numbers.tobytes())
-        digest.update(f.positions.tobytes() + f.forces.tobytes())
-    return digest.hexdigest()
 
 
 def counts(frames: Sequence[Frame]) -> str:
@@ -246,9 +267,12 @@ def run(
     """Train; write the best model and the learning curve.
 
     Returns whether all epochs are done.
+
+    Raises:
+        InputError: an option or a start does not fit, or all has diverged.
     """
-    from mpiapp.distillation import trainer
-    job = trainer.Job(
+    from mpiapp.distillation import checkpoints, trainer
+    job = checkpoints.Job(
         asked.folder, asked.name, prepared.options, asked.seed,
         asked.max_epochs, asked.device,
         Path(asked.start) if asked.start else None,
@@ -258,40 +282,43 @@ def run(
         tell(f'{progress.steps} steps, '
              f'{1e3 * progress.cpu_seconds / progress.atom_steps:.2f} ms of '
              'CPU time an atom and step, start included')
-    model = trainer.best_model(job, progress)
+    model, point = trainer.best_model(job, progress)
     if model is None:
+        if not progress.stopped:
+            raise InputError(
+                f'no epoch in {asked.folder} has a finite validation loss: '
+                'the recipe is at fault (lr?), or the data')
         tell('no epoch has been validated yet: no model is written')
-        return not progress.stopped
-    write_result(job, model, prepared, tell)
+        return False
+    write_result(job, model, point, prepared, tell)
     return not progress.stopped
 
 
 def write_result(
-    job: Any, model: Any, prepared: Prepared, tell: Callable[[str], None],
+    job: Any, model: Any, best: Mapping[str, float], prepared: Prepared,
+    tell: Callable[[str], None],
 ) -> None:
     """Write NAME.model and NAME.json beside one another."""
     import torch
 
-    from mpiapp.distillation import trainer
+    from mpiapp.distillation.checkpoints import curve
     from mpiapp.store.files import replacing
     from mpiapp.store.provenance import package_versions
     path = job.folder / f'{job.name}.model'
     with replacing(path) as part:
         torch.save(model, part)
-    points = trainer.curve(job)
-    best = trainer.best_epoch(job)
+    points = curve(job)
     about = {
         'model': path.name, 'bytes': path.stat().st_size,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-        'best_epoch': best, 'units': {'mae_f': 'meV/angstrom',
-                                      'mae_e_per_atom': 'meV/atom'},
+        'best_epoch': best['epoch'], 'best': best,
+        'units': {'mae_f': 'meV/angstrom', 'mae_e_per_atom': 'meV/atom'},
         'curve': points, 'settings': prepared.settings,
         'train': counts(prepared.train), 'valid': counts(prepared.valid),
         'packages': package_versions()}
     with replacing(path.with_suffix('.json')) as part:
         part.write_text(json.dumps(about, indent=1), 'utf-8')
-    point = next(p for p in points if p['epoch'] == best)
-    tell(f'best epoch {best} of {len(points)}: validation MAE of forces '
-         f'{point["mae_f"]:.1f} meV/A, of energies '
-         f'{point["mae_e_per_atom"]:.2f} meV/atom')
+    tell(f'best epoch {best["epoch"]} of {len(points)}: validation MAE of '
+         f'forces {best["mae_f"]:.1f} meV/A, of energies '
+         f'{best["mae_e_per_atom"]:.2f} meV/atom')
     tell(f'model {path} ({path.stat().st_size / 1e6:.2f} MB)')

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mpiapp.distillation.evaluating import USABLE
+
 #: name: (what it is, unit, goal); of all the smaller is the better
 GOALS: Mapping[str, tuple[str, str, float]] = {
     'force_mae': ('force MAE on unseen molecules', 'meV/A', 30.0),
@@ -15,9 +17,18 @@ GOALS: Mapping[str, tuple[str, str, float]] = {
     'slip': ('largest error of the slip of stacked dimers', 'A', 0.15),
     'at_4.8': ('largest error of a dimer energy at 4.8 A', 'kcal/mol', 0.5),
     'scan_mae': ('MAE of dimer energies along the scans', 'kcal/mol', 0.5),
-    'relative': ('MAE of relative conformer energies', 'kcal/mol', 1.5),
-    'rmsd': ('mean RMSD of relaxed molecules', 'A', 0.15),
+    'relative': ('MAE of relative conformer energies, small molecules',
+                 'kcal/mol', 1.5),
+    'relative_large': ('MAE of relative conformer energies, full-size '
+                       'molecules', 'kcal/mol', 1.5),
+    'rmsd': ('mean RMSD of relaxed small molecules', 'A', 0.15),
+    'rmsd_large': ('mean RMSD of relaxed full-size molecules', 'A', 0.15),
+    'unstable': ('molecules that broke up in the dynamics', '1', 0.0),
 }
+#: goals that are counts: a better model has no higher ones
+COUNTS = frozenset({'unstable'})
+#: ps; a molecule that stays whole for a shorter time proves no stability
+LONG = 10.0
 #: a single number may be worse by this factor in a model that is better
 TOLERATED = 1.25
 
@@ -41,11 +52,34 @@ def key_numbers(report: Mapping[str, Any]) -> dict[str, float]:
         found['scan_mae'] = float(np.mean([abs(r['error']) for r in scans]))
         if far:
             found['at_4.8'] = max(far)
-    relaxed = [r for r in report.get('relaxations', ()) if r['n']]
-    if relaxed:
-        found['rmsd'] = float(np.mean([r['rmsd_mean'] for r in relaxed]))
-        found['relative'] = float(np.mean(
-            [r['relative_mae'] for r in relaxed]))
+    relaxed = report.get('relaxations', ())
+    for size, end in (('small', ''), ('full-size', '_large')):
+        for column, name in (('rmsd_mean', 'rmsd'),
+                             ('relative_mae', 'relative')):
+            values = [r[column] for r in relaxed
+                      if r['size'] == size and column in r]
+            if values:
+                found[name + end] = float(np.mean(values))
+    runs = [r for r in report.get('dynamics', ()) if 'stable' in r]
+    broken = sum(not r['stable'] for r in runs)
+    if broken or runs and min(r['picoseconds'] for r in runs) >= LONG:
+        found['unstable'] = float(broken)
+    return found
+
+
+def gaps(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return rows of the proofs that failed, by what they are of."""
+    found = {
+        f'relaxations of {r["molecule"]}':
+        f'{r["failed"]} of {r["n"] + r["failed"]} conformers failed'
+        for r in report.get('relaxations', ()) if r['failed']}
+    found.update({f'dynamics of {r["molecule"]}': r['failed']
+                  for r in report.get('dynamics', ()) if 'failed' in r})
+    for r in report.get('stacks', ()):
+        for who in ('teacher', 'model'):
+            if r[f'{who}_outcome'] not in USABLE:
+                found[f'stack of {r["dimer"]} ({r["start"]})'] = \
+                    f'{who}: {r[f"{who}_outcome"]}'
     return found
 
 
@@ -62,19 +96,26 @@ def comparison(
 ) -> tuple[bool, list[dict[str, Any]]]:
     """Tell whether a model is better, and the numbers.
 
-    Better: the geometric mean of all ratios new / old is below 1, and none
-    is above 1.25.  Only numbers that both have count; without any the
-    answer is no.
+    Better: it has all numbers of the old one, the geometric mean of the
+    ratios new / old is below 1, none is above 1.25, and no count is higher.
     """
     rows: list[dict[str, Any]] = []
+    ratios, worse = [], False
     for name in GOALS:
-        if name in new and name in old:
-            ratio = new[name] / max(old[name], 1e-12)
-            rows.append({'number': name, 'unit': GOALS[name][1],
-                         'new': new[name], 'old': old[name],
-                         'ratio': ratio})
-    ratios = [max(r['ratio'], 1e-6) for r in rows]
-    better = bool(ratios) and max(ratios) <= TOLERATED \
+        if name not in old:
+            continue
+        row: dict[str, Any] = {
+            'number': name, 'unit': GOALS[name][1],
+            'new': new.get(name, 'missing'), 'old': old[name]}
+        if name not in new:
+            worse = True
+        elif name in COUNTS:
+            worse |= new[name] > old[name]
+        else:
+            row['ratio'] = new[name] / max(old[name], 1e-12)
+            ratios.append(max(row['ratio'], 1e-6))
+        rows.append(row)
+    better = not worse and bool(ratios) and max(ratios) <= TOLERATED \
         and float(np.exp(np.mean(np.log(ratios)))) < 1.0
     return better, rows
 

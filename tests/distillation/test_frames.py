@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,10 +38,22 @@ def test_no_molecule_is_in_both_sets() -> None:
             for i, f in enumerate(small.frames(120))]
     made += [replace(f, molecule=f'm{i}+m{i + 1}')
              for i, f in enumerate(small.frames(30))]
-    train, valid = frames.split(made, 0.2)
+    train, valid = frames.apart(made, frames.held_of(made, 0.2))
     assert len(train) + len(valid) == 150 and len(valid) > 10
     held = {p for f in valid if len(f.parts) == 1 for p in f.parts}
     assert held and not held & {p for f in train for p in f.parts}
+
+
+def test_a_split_that_was_stored_is_kept(tmp_path: Path) -> None:
+    marks = {'a': 'valid', 'a+b': 'valid', 'b': 'train', 'c': 'train',
+             'd+a': 'valid'}
+    made = [replace(f, molecule=m, split=marks[m])
+            for f, m in zip(small.frames(5), marks)]
+    frames.write_xyz(tmp_path / 'x.xyz', made)
+    for found in (made, frames.read(tmp_path / 'x.xyz')):
+        train, valid = frames.apart(found, frames.held_of(found, 0.9))
+        assert {f.molecule for f in valid} == {'a', 'a+b', 'd+a'}
+        assert {f.molecule for f in train} == {'b', 'c'}
 
 
 def test_more_data_moves_no_molecule() -> None:
@@ -60,6 +73,25 @@ def test_what_holds_no_labels_is_refused(
     path.write_text(content)
     with pytest.raises(InputError, match=fault):
         frames.read(path)
+
+
+@pytest.mark.parametrize('change', [
+    {'energy': float('nan')}, {'forces': np.full((3, 3), np.inf)}])
+def test_labels_that_are_not_finite_are_refused(
+    tmp_path: Path, change: dict[str, Any],
+) -> None:
+    frames.write_xyz(tmp_path / 'a.xyz',
+                     [replace(small.frames(1)[0], **change)])
+    with pytest.raises(InputError, match='structure 0 .water. has no finite'):
+        frames.read(tmp_path / 'a.xyz')
+    assert len(frames.read(tmp_path / 'a.xyz', labels=False)) == 1
+
+
+def test_structures_alone_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / 'a.xyz'
+    path.write_text('2\nProperties=species:S:1:pos:R:3\nH 0 0 0\nH 0 0 1\n')
+    found = frames.read(path, labels=False)
+    assert found[0].positions.shape == (2, 3) and np.isnan(found[0].energy)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,89 @@ def test_an_interrupted_training_goes_on(data: Path, tmp_path: Path) -> None:
     assert [p['epoch'] for p in about(settings)['curve']] == [0, 1, 2]
 
 
+def weights(settings: training.TrainSettings) -> dict[str, Any]:
+    import torch
+
+    from mpiapp.potentials.mace.importing import import_mace
+    import_mace()
+    found: dict[str, Any] = torch.load(
+        settings.folder / 'tiny.model', weights_only=False).state_dict()
+    return found
+
+
+def copied(
+    trained: training.TrainSettings, folder: Path, **more: Any,
+) -> training.TrainSettings:
+    """Return a copy of the training of two epochs, to go on with."""
+    shutil.copytree(trained.folder, folder / 'run')
+    return replace(trained, folder=folder / 'run', **more)
+
+
+def test_a_stop_leaves_the_best_model_as_it_was_validated(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    import torch
+    settings = copied(trained, tmp_path, max_epochs=3)
+    before, steps = weights(settings), []
+
+    def soon() -> bool:
+        steps.append(1)
+        return len(steps) > 2  # within the next epoch
+
+    for _ in range(2):
+        steps.clear()
+        assert not run(settings, resume=True, stopping=soon)[0]
+    assert about(settings)['best'] == about(trained)['best']
+    for name, values in weights(settings).items():
+        assert torch.equal(values, before[name]), name
+
+
+def test_an_epoch_that_is_done_is_not_repeated(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = copied(trained, tmp_path)
+    done, told = run(settings, resume=True)
+    assert done and not any('steps' in line for line in told)
+    assert about(settings)['curve'] == about(trained)['curve']
+
+
+@pytest.mark.parametrize('size', [0, 3000])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    trained: training.TrainSettings, tmp_path: Path, size: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = copied(trained, tmp_path)
+    last = settings.folder / 'checkpoints' / 'tiny_run-0_epoch-1.pt'
+    last.write_bytes(last.read_bytes()[:size])
+    with caplog.at_level('WARNING', 'mpiapp'):
+        done, told = run(settings, resume=True)
+    assert done and 'steps' in told[0]
+    assert f'{last} is damaged' in caplog.text
+    assert last.stat().st_size > 3000
+    assert [p['epoch'] for p in about(settings)['curve']] == [0, 1]
+
+
+@pytest.mark.parametrize('text', ['', '{"seed": ', '[]'])
+def test_damaged_settings_are_told(
+    trained: training.TrainSettings, tmp_path: Path, text: str,
+) -> None:
+    settings = copied(trained, tmp_path)
+    (settings.folder / 'settings.json').write_text(text)
+    with pytest.raises(InputError, match='settings.json is damaged'):
+        training.check_folder(settings, training.prepare(settings), True,
+                              False)
+
+
+def test_a_training_that_diverges_writes_no_model(
+    data: Path, tmp_path: Path,
+) -> None:
+    settings = asked(tmp_path, data, max_epochs=1,
+                     recipe=str(small.recipe(tmp_path, lr=1e300)))
+    with pytest.raises(InputError, match='finite validation loss'):
+        run(settings)
+    assert not (settings.folder / 'tiny.model').exists()
+
+
 def test_stopped_before_the_first_epoch_writes_no_model(
     data: Path, tmp_path: Path,
 ) -> None:
@@ -194,13 +278,13 @@ def test_the_same_basis_starts_at_the_same_function(
 ) -> None:
     import torch
 
-    from mpiapp.distillation import trainer
+    from mpiapp.distillation import checkpoints, trainer
     start = trained.folder / 'tiny.model'
     settings = asked(tmp_path, data, start=str(start), max_epochs=1)
     prepared = training.prepare(settings)
     training.check_folder(settings, prepared, False, False)
-    job = trainer.Job(settings.folder, 'tiny', prepared.options,
-                      start=start, max_epochs=1)
+    job = checkpoints.Job(settings.folder, 'tiny', prepared.options,
+                          start=start, max_epochs=1)
     progress = trainer.train(job, lambda: True)
     old = torch.load(start, weights_only=False).state_dict()
     for name, values in progress.model.state_dict().items():
@@ -213,14 +297,14 @@ def test_a_longer_reach_starts_near_the_same_function(
     data: Path, trained: training.TrainSettings, tmp_path: Path,
     changes: dict[str, Any], most: float,
 ) -> None:
-    from mpiapp.distillation import trainer
+    from mpiapp.distillation import checkpoints, trainer
     settings = asked(
         tmp_path, data, start=str(trained.folder / 'tiny.model'),
         recipe=str(small.recipe(tmp_path, **changes)), max_epochs=1)
     prepared = training.prepare(settings)
     training.check_folder(settings, prepared, False, False)
-    job = trainer.Job(settings.folder, 'tiny', prepared.options,
-                      start=Path(settings.start), max_epochs=1)
+    job = checkpoints.Job(settings.folder, 'tiny', prepared.options,
+                          start=Path(settings.start), max_epochs=1)
     progress = trainer.train(job, lambda: True)
     assert 0 < progress.misfit < most
 
@@ -250,6 +334,35 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(InputError, match=fault):
         training.prepare(asked(tmp_path, data, **more))
     assert not (tmp_path / 'run').exists()
+
+
+def test_molecules_of_validation_are_in_no_dimer_of_training(
+    tmp_path: Path,
+) -> None:
+    made = small.frames(8)
+    names = ['a', 'a+b', 'b', 'b', 'a+a', 'b+c', 'c', 'a']
+    made = [replace(f, molecule=m) for f, m in zip(made, names)]
+    frames.write_xyz(tmp_path / 'all.xyz', made)
+    frames.write_xyz(tmp_path / 'a.xyz', [made[0]])
+    train, valid, out = training.data_of(asked(
+        tmp_path, tmp_path / 'all.xyz', valid=(str(tmp_path / 'a.xyz'),)))
+    assert [f.molecule for f in train] == ['b', 'b', 'b+c', 'c']
+    assert [f.molecule for f in valid] == ['a'] and out == 4
+
+
+def test_the_split_of_one_file_holds_for_the_others(tmp_path: Path) -> None:
+    made = small.frames(6)
+    marks = ['train', 'valid', 'train']
+    split = [replace(f, molecule=m, split=s)
+             for f, m, s in zip(made, 'abc', marks)]
+    plain = [replace(f, molecule=m) for f, m in zip(made[3:], 'abd')]
+    frames.write_xyz(tmp_path / 'split.xyz', split)
+    frames.write_xyz(tmp_path / 'plain.xyz', plain)
+    settings = asked(tmp_path, tmp_path / 'split.xyz', valid_share=1e-9)
+    train, valid, _ = training.data_of(replace(settings, data=(
+        *settings.data, str(tmp_path / 'plain.xyz'))))
+    assert [f.molecule for f in train] == ['a', 'c', 'a', 'd']
+    assert [f.molecule for f in valid] == ['b', 'b']
 
 
 def test_an_element_missing_from_training_is_refused(tmp_path: Path) -> None:
@@ -287,7 +400,7 @@ def test_an_option_the_trainer_lacks_is_told(
 def test_stored_recipes_are_options_of_the_trainer(
     name: str, tmp_path: Path,
 ) -> None:
-    from mpiapp.distillation import trainer
+    from mpiapp.distillation import checkpoints, trainer
     recipe = training.read_recipe(name)
-    job = trainer.Job(tmp_path, 'x', dict(recipe, E0s='average'))
+    job = checkpoints.Job(tmp_path, 'x', dict(recipe, E0s='average'))
     assert trainer.parsed(job).r_max == recipe['r_max'] >= 6.0
