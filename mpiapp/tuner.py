@@ -334,6 +334,9 @@ def study_settings(
     # a limit of time does not decide what is computed within it
     for name in ('timeout', 'params'):
         del search[name]
+    # a number that was measured, so that it differs from start to start
+    potential = {k: v for k, v in prepared.about.items()
+                 if k != 'hessian_guard'}
     samples = identity(prepared.samples)
     names = ('method', 'objective', 'sampler', 'seed', 'mode', 'pruner',
              'start_from', 'noise_seed')
@@ -351,7 +354,7 @@ def study_settings(
     return {
         'results_version': RESULTS_VERSION, **found,
         'cost_cap': prepared.cap, 'space': prepared.space.described(),
-        'search': search, 'potential': dict(prepared.about),
+        'search': search, 'potential': potential,
         'given': grid_free, 'samples': {
             'n': len(samples), 'numbers': [s[0] for s in samples],
             'sha256': sha256(repr(samples).encode()).hexdigest()}}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,18 @@ def test_resuming_with_other_settings_names_the_difference(
     text = refused(data_dir, begun, '--resume', *words)
     assert 'begun with other settings' in text and message in text
     assert (begun / 'x.log').read_bytes() == before
+
+
+def test_a_measured_deviation_of_the_hessian_does_not_forbid_resuming(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    for share, words in (('1.2e-06', ()), ('1.3e-06', ('--resume',))):
+        options = settle(read_options(
+            Options, 'hpo', '', words_of(data_dir, tmp_path, *words)))
+        prepared = prepare(options, 'run')
+        begin(options, replace(prepared, about={
+            **prepared.about, 'hessian_guard': f'within {share}'}),
+            1).opened.close()
 
 
 def test_a_corrupt_journal_is_refused_and_left_as_it_is(
