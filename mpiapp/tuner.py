@@ -93,8 +93,9 @@ class Options(Searching):
     enqueue: tuple[str, ...] = option(
         (), 'parameter files to try next, as export writes them',
         group='study', metavar='FILE')
-    pruner: str = option('', 'who gives trials up: wilcoxon (default), '
-                         'median, none', group='study',
+    pruner: str = option('', 'who gives trials up: wilcoxon (default of '
+                         'objective bounded), median (default of the '
+                         'original ones), none', group='study',
                          choices=('', *PRUNERS))
     rungs: tuple[int, ...] = option(
         (), 'samples after which a trial is judged (default: a quarter, a '
@@ -149,10 +150,15 @@ def settle(options: Options, action: str = 'run') -> Options:
     options = settle_search(options)
     if not options.data and action != 'export':
         raise InputError('no input file: --data FILE')
-    several = not OBJECTIVES[options.objective].single
+    objective = OBJECTIVES[options.objective]
+    several = not objective.single
     if several and options.pruner not in ('', 'none'):
         raise InputError(f'--pruner {options.pruner}: objective two has two '
                          'values, no trial is given up by them')
+    if options.pruner == 'wilcoxon' and objective.score is None:
+        raise InputError(
+            f'--pruner wilcoxon: objective {objective.name} has no score of '
+            'single samples to compare; median or none')
     if options.sampler == 'nsga2' and not several:
         raise InputError('--sampler nsga2 is for --objective two')
     if options.prescreen > 100:
@@ -161,8 +167,15 @@ def settle(options: Options, action: str = 'run') -> Options:
     return replace(
         options, storage=where,
         sampler=options.sampler or ('nsga2' if several else 'tpe'),
-        pruner=options.pruner or ('none' if several else 'wilcoxon'),
+        pruner=options.pruner or usual_pruner(objective),
         study_name=options.study_name or f'tssearch-{options.method}')
+
+
+def usual_pruner(objective: Objective) -> str:
+    """Return who gives trials up where nobody is named."""
+    if not objective.single:
+        return 'none'
+    return 'median' if objective.score is None else 'wilcoxon'
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,9 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     'a rung above the samples': (('--rungs', 9), 'a trial has 6 samples'),
     'a pruner for two values': (('--objective', 'two', '--pruner',
                                  'median'), 'two values'),
+    'a test of scores that there are not': (
+        ('--objective', 'original_sella', '--pruner', 'wilcoxon'),
+        'no score of single samples'),
     'nsga2 for one value': (('--sampler', 'nsga2'), '--objective two'),
     'noise without a number': (('--start-from', 'ts_noise'),
                                'number of angstrom'),

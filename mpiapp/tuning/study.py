@@ -14,7 +14,7 @@ from typing import Any
 
 from mpiapp.errors import InputError
 from mpiapp.tuning import outcome as outcomes_
-from mpiapp.tuning.objective import score, summary
+from mpiapp.tuning.objective import summary
 from mpiapp.tuning.outcome import Outcome
 from mpiapp.tuning.pruning import Past
 from mpiapp.tuning.space import Space
@@ -293,7 +293,7 @@ def past_of(rows: Mapping[int, Row], rules: Rules) -> list[Past]:
     return [
         Past(row.ordinal, row.state is State.COMPLETE,
              row.values[0] if row.values else None,
-             [score(o, rules.scale) for o in row.outcomes],
+             rules.objective.scores(row.outcomes, rules.scale),
              dict(row.at_rungs))
         for _, row in sorted(rows.items()) if row.state is not State.FAILED]
 
