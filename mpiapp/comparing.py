@@ -282,7 +282,7 @@ def _validated(
     write_json(path, {
         'compared': params[1], 'params': params[0],
         'baseline': prepared.space.baseline(),
-        'intervals': {k: [v.mean, v.low, v.high] for k, v in told.items()},
+        'intervals': {k: v.listed() for k, v in told.items()},
         'samples': [{'name': s.name, 'number': s.number, 'draw': s.draw}
                     for s in prepared.samples],
         'results': {'baseline': outcome_table(outcomes[0]),
