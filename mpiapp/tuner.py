@@ -342,17 +342,10 @@ def study_settings(
     given: Mapping[int, Any],
 ) -> dict[str, Any]:
     """Return what decides a study and must not change on resume."""
-    from mpiapp.workers.saddle_tuning import identity
-    search = asdict(prepared.settings)
-    # a limit of time does not decide what is computed within it
-    for name in ('timeout', 'params'):
-        del search[name]
-    # a number that was measured, so that it differs from start to start
-    potential = {k: v for k, v in prepared.about.items()
-                 if k != 'hessian_guard'}
+    from mpiapp.workers.saddle_tuning import identity, reactions_of
     samples = identity(prepared.samples)
     names = ('method', 'objective', 'sampler', 'seed', 'mode', 'pruner',
-             'start_from', 'noise_seed')
+             'noise_seed')
     found = {name: getattr(options, name) for name in names}
     if options.sampler == 'tpe':
         found['startup_trials'] = startup_of(options)
@@ -366,8 +359,22 @@ def study_settings(
                  in given.items() if source != 'grid'}
     return {
         'results_version': RESULTS_VERSION, **found,
-        'cost_cap': prepared.cap, 'space': prepared.space.described(),
-        'search': search, 'potential': potential,
+        **search_settings(options, prepared),
+        'space': prepared.space.described(),
         'given': grid_free, 'samples': {
             'n': len(samples), 'numbers': [s[0] for s in samples],
+            'reactions': list(reactions_of(prepared.samples)),
             'sha256': sha256(repr(samples).encode()).hexdigest()}}
+
+
+def search_settings(options: Options, prepared: Prepared) -> dict[str, Any]:
+    """Return what decides what one sample comes to with given parameters."""
+    search = asdict(prepared.settings)
+    # a limit of time does not decide what is computed within it
+    for name in ('timeout', 'params'):
+        del search[name]
+    # a number that was measured, so that it differs from start to start
+    potential = {k: v for k, v in prepared.about.items()
+                 if k != 'hessian_guard'}
+    return {'start_from': options.start_from, 'cost_cap': prepared.cap,
+            'search': search, 'potential': potential}

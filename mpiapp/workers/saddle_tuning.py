@@ -163,6 +163,21 @@ def identity(samples: Sequence[Sample]) -> list[list[Any]]:
             for s in samples]
 
 
+def reactions_of(samples: Sequence[Sample]) -> dict[str, str]:
+    """Return names by what tells reactions apart: atoms and structures.
+
+    Neither the place in a file, nor the start, nor its noise counts.
+    """
+    from hashlib import sha256
+    found: dict[str, str] = {}
+    for s in samples:
+        known = [x.tobytes() for x in (s.reactant, s.ts, s.product)
+                 if x is not None]
+        key = sha256(b''.join([s.numbers.tobytes(), *known])).hexdigest()
+        found.setdefault(key[:16], s.name)
+    return found
+
+
 def complete(space: Space, params: Mapping[str, Value], about: str,
              ) -> dict[str, Value]:
     """Return the varied part of given parameters, the rest at baseline.
