@@ -333,3 +333,14 @@ def test_prescreening_tunes_on_the_hardest_half(
     again = tune(data_dir, out, '--prescreen', 100, '--resume', n_trials=3,
                  draws=4)
     assert again.code == 0, again.output
+    # without --resume it is refused, also if some of it is gone
+    for gone, why in (('', 'p.h5 exists'), ('p.h5', 'p_hard.json exists'),
+                      ('p_hard.json', 'has a study')):
+        if gone:
+            (tmp_path / gone).unlink()
+        before = {p: p.read_bytes() for p in tmp_path.iterdir()
+                  if p.suffix in ('.json', '.log', '.h5')}
+        again = tune(data_dir, out, '--prescreen', 100, n_trials=2, draws=3)
+        assert again.code == 2 and why in again.output, again.output
+        assert before == {p: p.read_bytes() for p in tmp_path.iterdir()
+                          if p.suffix in ('.json', '.log', '.h5')}

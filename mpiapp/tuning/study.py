@@ -174,12 +174,9 @@ def open_study(
             storage=storage, study_name=name, directions=list(directions))
         made.set_user_attr(SETTINGS, dict(settings))
         return made, True
-    was = old.user_attrs.get(SETTINGS)
     if not resume:
-        raise InputError(
-            f'the storage has a study {name!r} with {len(old.trials)} '
-            'trial(s) already: go on with --resume, replace it with '
-            '--overwrite, or give another --study-name')
+        raise in_use(old, name)
+    was = old.user_attrs.get(SETTINGS)
     if was is None:
         raise InputError(f'the study {name!r} was not made by this program')
     lines = differences(was, dict(settings))
@@ -189,6 +186,14 @@ def open_study(
             + '\n  '.join(lines)
             + '\nrepeat them, or give another --study-name')
     return old, False
+
+
+def in_use(study: Any, name: str) -> InputError:
+    """Return the error of a name that a new study can't have."""
+    return InputError(
+        f'the storage has a study {name!r} with {len(study.trials)} '
+        'trial(s) already: go on with --resume, replace it with '
+        '--overwrite, or give another --study-name')
 
 
 def find_study(storage: Any, name: str) -> Any:
