@@ -220,14 +220,18 @@ def test_a_corrupt_journal_is_refused_and_left_as_it_is(
     assert journal.read_bytes().startswith(sound)
 
 
-def test_two_jobs_do_not_write_to_one_journal(
-    data_dir: Path, tmp_path: Path,
+@pytest.mark.parametrize('storage', ['{}/x.log', 'sqlite:///{}/x.sqlite'])
+def test_two_jobs_do_not_write_to_one_storage(
+    data_dir: Path, tmp_path: Path, storage: str,
 ) -> None:
     from mpiapp.tuning.storage import open_for_writing
-    opened = open_for_writing(str(tmp_path / 'x.log'))
-    assert 'another job works on' in refused(data_dir, tmp_path)
+    where = ('--storage', storage.format(tmp_path))
+    opened = open_for_writing(where[1])
+    assert 'another job works on' in refused(data_dir, tmp_path, *where)
+    assert 'another job works on' in refused(data_dir, tmp_path, *where,
+                                             '--resume')
     opened.close()
-    start(data_dir, tmp_path)
+    start(data_dir, tmp_path, *where)
 
 
 @pytest.mark.parametrize('text', ['{"samp', '[]', '{"samples": [3]}'])
