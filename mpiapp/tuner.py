@@ -33,7 +33,7 @@ ACTIONS = {
     'probe': 'time ranks against threads on this machine',
 }
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 #: trials where nothing else is asked for
 N_TRIALS = 500
 #: samples of `verify`, and the share of successes that passes

@@ -154,6 +154,7 @@ def summary(outcomes: Sequence[Outcome], scale: Scale) -> dict[str, Any]:
         'cost': _mean([bounded_cost(o, scale) for o in outcomes])
         if n else None,
         'calls': sum(o.cost for o in outcomes),
+        'evaluations': sum(o.evaluations for o in outcomes),
         'mean_seconds': _mean(seconds) if n else None,
         'total_seconds': sum(seconds),
         'n_neg': {str(k): negative[k] for k in sorted(negative)},
