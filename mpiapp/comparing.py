@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +89,69 @@ def _verified(few: Prepared, outcomes: Sequence[Outcome]) -> int:
     return code
 
 
-def chosen_params(options: Options, prepared: Prepared,
-                  ) -> tuple[dict[str, Any], str]:
-    """Return what is compared with the baseline, and where it is from.
+@dataclass(frozen=True)
+class Chosen:
+    """Settings that are compared with the baseline, and where they are from.
+
+    `about` is what is known of the study that found them, perhaps nothing;
+    `other` are lines that tell how its searches differ from those here.
+    """
+
+    params: Mapping[str, Any]
+    where: str
+    about: Mapping[str, Any]
+    other: Sequence[str] = ()
+
+
+def chosen_for(options: Options, prepared: Prepared) -> Chosen:
+    """Return what is compared with the baseline; warn of what differs.
+
+    Raises:
+        InputError: no such file or study, parameters that do not fit, or
+            samples that they were tuned on.
+    """
+    from mpiapp import engine
+    from mpiapp.store.folder import differences
+    from mpiapp.tuner import search_settings
+    found = chosen_params(options, prepared)
+    check_held_out(found, prepared.samples)
+    now = {k: v for k, v in search_settings(options, prepared).items()
+           if k in found.about}
+    other = differences({k: found.about[k] for k in now}, now)
+    if other:
+        engine.log.warning(
+            'searches differ from those that %s was found with:\n  %s',
+            found.where, '\n  '.join(other))
+    return replace(found, other=other)
+
+
+def check_held_out(chosen: Chosen, samples: Sequence[Sample]) -> None:
+    """Refuse samples of reactions that settings were tuned on.
+
+    Raises:
+        InputError: there are such; they are named.
+    """
+    from mpiapp import engine
+    from mpiapp.workers.saddle_tuning import reactions_of
+    told = chosen.about.get('samples')
+    tuned = told.get('reactions') if isinstance(told, Mapping) else None
+    if tuned is None:
+        engine.log.warning(
+            '%s does not tell what it was tuned on: whether these samples '
+            'were held out is not checked', chosen.where)
+        return
+    here = reactions_of(samples)
+    seen = [name for key, name in here.items() if key in set(tuned)]
+    if seen:
+        raise InputError(
+            f'{chosen.where} was tuned on {len(seen)} of the {len(here)} '
+            f'reaction(s) to be held out: {", ".join(seen[:5])}'
+            f'{", ..." if len(seen) > 5 else ""}; give the --data and the '
+            '--held-out of the study, or reactions that it has not seen')
+
+
+def chosen_params(options: Options, prepared: Prepared) -> Chosen:
+    """Return the parameters of a file or of the best trial of a study.
 
     Raises:
         InputError: no such file or study, or parameters that do not fit.
@@ -101,15 +161,16 @@ def chosen_params(options: Options, prepared: Prepared,
     if options.params:
         method, params = read_params(options.params)
         where = options.params
+        about = json.loads(Path(where).read_text('utf-8'))
     else:
-        settings, rows, row = best_of_study(options)
-        method, where = settings['method'], \
+        about, _, row = best_of_study(options)
+        method, where = about['method'], \
             f'trial {row.ordinal} of study {options.study_name}'
-        params = {**settings['space']['fixed'], **row.params}
+        params = {**about['space']['fixed'], **row.params}
     if method != options.method:
         raise InputError(f'{where} is of the method {method}; give --method '
                          f'{method}')
-    return complete(prepared.space, params, where), where
+    return Chosen(complete(prepared.space, params, where), where, about)
 
 
 def best_of_study(options: Options,
@@ -175,8 +236,8 @@ def best_config(settings: Mapping[str, Any], row: Row, study: str,
         'objective': settings['objective'], 'values': list(row.values),
         'n_success': row.summary['n_success'],
         'n_samples': row.summary['n_samples'],
-        'start_from': settings['start_from'],
-        'search': settings['search'], 'potential': settings['potential']}
+        **{name: settings[name] for name in (
+            'start_from', 'cost_cap', 'search', 'potential', 'samples')}}
 
 
 def prescreened(
@@ -251,14 +312,14 @@ def _hardest(few: Prepared, outcomes: Sequence[Outcome], options: Options,
 def validate(world: World, options: Options, prepared: Prepared) -> int:
     """Collective: compare settings on held-out samples; returns the code."""
     from mpiapp.parallel.agree import agree
-    params: tuple[dict[str, Any], str] | None = None
+    chosen: Chosen | None = None
     with agree(world.comm, 'reading the study'):
         if world.comm.rank == 0:
-            params = chosen_params(options, prepared)
-    params = world.comm.bcast(params)
-    assert params is not None
+            chosen = chosen_for(options, prepared)
+    chosen = world.comm.bcast(chosen)
+    assert chosen is not None
     found = compute(world, prepared,
-                    [prepared.space.baseline(), params[0]])
+                    [prepared.space.baseline(), chosen.params])
     code = RESUMABLE
     with agree(world.comm, 'writing the comparison'):
         if world.comm.rank == 0:
@@ -266,12 +327,12 @@ def validate(world: World, options: Options, prepared: Prepared) -> int:
                 print('exit code 4: stopped early; validate has no '
                       '--resume, start it again', flush=True)
             else:
-                code = _validated(options, prepared, params, found.outcomes)
+                code = _validated(options, prepared, chosen, found.outcomes)
     return int(world.comm.bcast(code))
 
 
 def _validated(
-    options: Options, prepared: Prepared, params: tuple[dict[str, Any], str],
+    options: Options, prepared: Prepared, chosen: Chosen,
     outcomes: Sequence[Sequence[Outcome]],
 ) -> int:
     """Write and print the comparison; return the exit code."""
@@ -280,16 +341,16 @@ def _validated(
     told = comparison(prepared, outcomes)
     path = beside(options, '_validation.json')
     write_json(path, {
-        'compared': params[1], 'params': params[0],
-        'baseline': prepared.space.baseline(),
-        'intervals': {k: [v.mean, v.low, v.high] for k, v in told.items()},
+        'compared': chosen.where, 'params': chosen.params,
+        'baseline': prepared.space.baseline(), 'differences': chosen.other,
+        'intervals': {k: v.listed() for k, v in told.items()},
         'samples': [{'name': s.name, 'number': s.number, 'draw': s.draw}
                     for s in prepared.samples],
         'results': {'baseline': outcome_table(outcomes[0]),
                     'compared': outcome_table(outcomes[1])}})
     n = len({s.number for s in prepared.samples})
     print('\n'.join([*comparison_lines(
-        told, outcomes, params[1], n, len(prepared.samples)),
+        told, outcomes, chosen.where, n, len(prepared.samples)),
         f'wrote         {path}']))
     usable = any(o.usable for group in outcomes for o in group)
     code = DONE if usable else FAILED

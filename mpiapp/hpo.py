@@ -66,6 +66,9 @@ def run(world: World, options: Options, action: str = 'run') -> int:
     if action == 'validate':
         return comparing.validate(world, options, prepared)
     if options.prescreen:
+        with agree(comm, 'looking for earlier results'):
+            if comm.rank == 0:
+                check_free(options, prepared)
         prepared, stopped = comparing.prescreened(world, options, prepared)
         if stopped:
             if comm.rank == 0:
@@ -192,6 +195,35 @@ def check_result(options: Options) -> None:
     if path.exists() and not (options.resume or options.overwrite):
         raise InputError(f'{path} exists: go on with --resume, replace it '
                          'with --overwrite, or give another --output')
+
+
+def check_free(options: Options, prepared: Prepared) -> None:
+    """Refuse what `begin` would refuse, before samples are chosen.
+
+    Raises:
+        InputError: earlier results, or the study, are in the way; another
+            job works on it; trials that are given do not fit.
+    """
+    from mpiapp.comparing import beside
+    from mpiapp.errors import InputError
+    from mpiapp.tuner import given_trials
+    from mpiapp.tuning.storage import open_for_writing
+    from mpiapp.tuning.study import find_study, in_use
+    check_result(options)
+    given_trials(options, prepared.space)
+    fresh = not (options.resume or options.overwrite)
+    hard = beside(options, '_hard.json')
+    if fresh and hard.exists():
+        raise InputError(f'{hard} exists: tune on its samples with --resume, '
+                         'choose anew with --overwrite, or give another '
+                         '--output')
+    opened = open_for_writing(options.storage)
+    try:
+        old = find_study(opened.storage, options.study_name)
+        if fresh and old is not None:
+            raise in_use(old, options.study_name)
+    finally:
+        opened.close()
 
 
 def _directed(

@@ -33,7 +33,7 @@ ACTIONS = {
     'probe': 'time ranks against threads on this machine',
 }
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 #: trials where nothing else is asked for
 N_TRIALS = 500
 #: samples of `verify`, and the share of successes that passes
@@ -93,8 +93,9 @@ class Options(Searching):
     enqueue: tuple[str, ...] = option(
         (), 'parameter files to try next, as export writes them',
         group='study', metavar='FILE')
-    pruner: str = option('', 'who gives trials up: wilcoxon (default), '
-                         'median, none', group='study',
+    pruner: str = option('', 'who gives trials up: wilcoxon (default of '
+                         'objective bounded), median (default of the '
+                         'original ones), none', group='study',
                          choices=('', *PRUNERS))
     rungs: tuple[int, ...] = option(
         (), 'samples after which a trial is judged (default: a quarter, a '
@@ -149,10 +150,15 @@ def settle(options: Options, action: str = 'run') -> Options:
     options = settle_search(options)
     if not options.data and action != 'export':
         raise InputError('no input file: --data FILE')
-    several = not OBJECTIVES[options.objective].single
+    objective = OBJECTIVES[options.objective]
+    several = not objective.single
     if several and options.pruner not in ('', 'none'):
         raise InputError(f'--pruner {options.pruner}: objective two has two '
                          'values, no trial is given up by them')
+    if options.pruner == 'wilcoxon' and objective.score is None:
+        raise InputError(
+            f'--pruner wilcoxon: objective {objective.name} has no score of '
+            'single samples to compare; median or none')
     if options.sampler == 'nsga2' and not several:
         raise InputError('--sampler nsga2 is for --objective two')
     if options.prescreen > 100:
@@ -161,8 +167,15 @@ def settle(options: Options, action: str = 'run') -> Options:
     return replace(
         options, storage=where,
         sampler=options.sampler or ('nsga2' if several else 'tpe'),
-        pruner=options.pruner or ('none' if several else 'wilcoxon'),
+        pruner=options.pruner or usual_pruner(objective),
         study_name=options.study_name or f'tssearch-{options.method}')
+
+
+def usual_pruner(objective: Objective) -> str:
+    """Return who gives trials up where nobody is named."""
+    if not objective.single:
+        return 'none'
+    return 'median' if objective.score is None else 'wilcoxon'
 
 
 @dataclass(frozen=True)
@@ -329,14 +342,10 @@ def study_settings(
     given: Mapping[int, Any],
 ) -> dict[str, Any]:
     """Return what decides a study and must not change on resume."""
-    from mpiapp.workers.saddle_tuning import identity
-    search = asdict(prepared.settings)
-    # a limit of time does not decide what is computed within it
-    for name in ('timeout', 'params'):
-        del search[name]
+    from mpiapp.workers.saddle_tuning import identity, reactions_of
     samples = identity(prepared.samples)
     names = ('method', 'objective', 'sampler', 'seed', 'mode', 'pruner',
-             'start_from', 'noise_seed')
+             'noise_seed')
     found = {name: getattr(options, name) for name in names}
     if options.sampler == 'tpe':
         found['startup_trials'] = startup_of(options)
@@ -350,8 +359,22 @@ def study_settings(
                  in given.items() if source != 'grid'}
     return {
         'results_version': RESULTS_VERSION, **found,
-        'cost_cap': prepared.cap, 'space': prepared.space.described(),
-        'search': search, 'potential': dict(prepared.about),
+        **search_settings(options, prepared),
+        'space': prepared.space.described(),
         'given': grid_free, 'samples': {
             'n': len(samples), 'numbers': [s[0] for s in samples],
+            'reactions': list(reactions_of(prepared.samples)),
             'sha256': sha256(repr(samples).encode()).hexdigest()}}
+
+
+def search_settings(options: Options, prepared: Prepared) -> dict[str, Any]:
+    """Return what decides what one sample comes to with given parameters."""
+    search = asdict(prepared.settings)
+    # a limit of time does not decide what is computed within it
+    for name in ('timeout', 'params'):
+        del search[name]
+    # a number that was measured, so that it differs from start to start
+    potential = {k: v for k, v in prepared.about.items()
+                 if k != 'hessian_guard'}
+    return {'start_from': options.start_from, 'cost_cap': prepared.cap,
+            'search': search, 'potential': potential}

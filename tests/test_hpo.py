@@ -240,18 +240,30 @@ def test_the_best_is_exported_and_read_by_tssearch(
     assert found.code == 0, found.output
 
 
+@pytest.fixture(scope='module')
+def half(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the result of a study on one reaction of the two."""
+    out = tmp_path_factory.mktemp('half') / 'half.h5'
+    ended = tune(data_dir, out, '--held-out', 2, n_trials=3)
+    assert ended.code == 0, ended.output
+    return out
+
+
+def validate(data_dir: Path, out: Path, *words: object, n: int = 0) -> Ended:
+    return run('hpo', 'validate', '--data', plane(data_dir), *PLANE,
+               '--held-out', 2, '--draws', 4, '--output', out, *words, n=n)
+
+
 @needs_mpirun
 def test_the_best_is_validated_on_held_out_samples(
-    data_dir: Path, alone: Path, tmp_path: Path,
+    data_dir: Path, half: Path, tmp_path: Path,
 ) -> None:
     told: list[Any] = []
     for n in (0, 2):
-        ended = run(
-            'hpo', 'validate', '--data', plane(data_dir), *PLANE,
-            '--storage', alone.with_suffix('.log'), '--held-out', 2,
-            '--draws', 4, '--output', tmp_path / f'v{n}.h5', n=n)
+        ended = validate(data_dir, tmp_path / f'v{n}.h5', '--storage',
+                         half.with_suffix('.log'), n=n)
         assert ended.code == 0, ended.output
-        assert 'verdict' in ended.output
+        assert 'searches differ' not in ended.output
         data = json.loads((tmp_path / f'v{n}_validation.json').read_text())
         for results in data['results'].values():
             for one in results:
@@ -259,8 +271,40 @@ def test_the_best_is_validated_on_held_out_samples(
         told.append(data)
     assert told[0] == told[1]
     assert {s['number'] for s in told[0]['samples']} == {1}
-    mean, low, high = told[0]['intervals']['success_difference']
-    assert low <= mean <= high
+    # one reaction: no interval
+    assert told[0]['intervals']['success_difference'][1:] == [None, None]
+    assert 'verdict       none' in ended.output
+
+
+def test_samples_that_were_tuned_on_are_not_called_held_out(
+    data_dir: Path, alone: Path, tmp_path: Path,
+) -> None:
+    for words in (('--storage', alone.with_suffix('.log')),
+                  ('--params', alone.parent / 'one_best_config.json')):
+        ended = validate(data_dir, tmp_path / 'v.h5', *words)
+        assert ended.code == 2, ended.output
+        assert 'tuned on 1 of the 1 reaction(s) to be held out: lower' \
+            in ended.output
+    assert not (tmp_path / 'v_validation.json').exists()
+
+
+def test_a_validation_by_other_searches_tells_the_differences(
+    data_dir: Path, half: Path, tmp_path: Path,
+) -> None:
+    beside = half.parent / 'half_best_config.json'
+    ended = validate(data_dir, tmp_path / 'v.h5', '--params', beside,
+                     '--fmax', 0.05, '--n-steps', 70)
+    assert ended.code == 0, ended.output
+    data = json.loads((tmp_path / 'v_validation.json').read_text())
+    for line in ('cost_cap: was 160.0, now 140.0',
+                 'search.fmax: was 0.03, now 0.05',
+                 'search.max_steps: was 80, now 70'):
+        assert line in ended.output and line in data['differences']
+    bare = tmp_path / 'bare.json'
+    bare.write_text('{"method": "multimode", "params": {"dt": 0.002}}')
+    ended = validate(data_dir, tmp_path / 'v.h5', '--params', bare)
+    assert ended.code == 0 and 'does not tell what it was tuned on' \
+        in ended.output
 
 
 def test_verify_passes_or_fails_by_the_baseline(
@@ -289,3 +333,14 @@ def test_prescreening_tunes_on_the_hardest_half(
     again = tune(data_dir, out, '--prescreen', 100, '--resume', n_trials=3,
                  draws=4)
     assert again.code == 0, again.output
+    # without --resume it is refused, also if some of it is gone
+    for gone, why in (('', 'p.h5 exists'), ('p.h5', 'p_hard.json exists'),
+                      ('p_hard.json', 'has a study')):
+        if gone:
+            (tmp_path / gone).unlink()
+        before = {p: p.read_bytes() for p in tmp_path.iterdir()
+                  if p.suffix in ('.json', '.log', '.h5')}
+        again = tune(data_dir, out, '--prescreen', 100, n_trials=2, draws=3)
+        assert again.code == 2 and why in again.output, again.output
+        assert before == {p: p.read_bytes() for p in tmp_path.iterdir()
+                          if p.suffix in ('.json', '.log', '.h5')}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     'a rung above the samples': (('--rungs', 9), 'a trial has 6 samples'),
     'a pruner for two values': (('--objective', 'two', '--pruner',
                                  'median'), 'two values'),
+    'a test of scores that there are not': (
+        ('--objective', 'original_sella', '--pruner', 'wilcoxon'),
+        'no score of single samples'),
     'nsga2 for one value': (('--sampler', 'nsga2'), '--objective two'),
     'noise without a number': (('--start-from', 'ts_noise'),
                                'number of angstrom'),
@@ -183,6 +187,18 @@ def test_resuming_with_other_settings_names_the_difference(
     assert (begun / 'x.log').read_bytes() == before
 
 
+def test_a_measured_deviation_of_the_hessian_does_not_forbid_resuming(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    for share, words in (('1.2e-06', ()), ('1.3e-06', ('--resume',))):
+        options = settle(read_options(
+            Options, 'hpo', '', words_of(data_dir, tmp_path, *words)))
+        prepared = prepare(options, 'run')
+        begin(options, replace(prepared, about={
+            **prepared.about, 'hessian_guard': f'within {share}'}),
+            1).opened.close()
+
+
 def test_a_corrupt_journal_is_refused_and_left_as_it_is(
     data_dir: Path, tmp_path: Path,
 ) -> None:
@@ -204,14 +220,18 @@ def test_a_corrupt_journal_is_refused_and_left_as_it_is(
     assert journal.read_bytes().startswith(sound)
 
 
-def test_two_jobs_do_not_write_to_one_journal(
-    data_dir: Path, tmp_path: Path,
+@pytest.mark.parametrize('storage', ['{}/x.log', 'sqlite:///{}/x.sqlite'])
+def test_two_jobs_do_not_write_to_one_storage(
+    data_dir: Path, tmp_path: Path, storage: str,
 ) -> None:
     from mpiapp.tuning.storage import open_for_writing
-    opened = open_for_writing(str(tmp_path / 'x.log'))
-    assert 'another job works on' in refused(data_dir, tmp_path)
+    where = ('--storage', storage.format(tmp_path))
+    opened = open_for_writing(where[1])
+    assert 'another job works on' in refused(data_dir, tmp_path, *where)
+    assert 'another job works on' in refused(data_dir, tmp_path, *where,
+                                             '--resume')
     opened.close()
-    start(data_dir, tmp_path)
+    start(data_dir, tmp_path, *where)
 
 
 @pytest.mark.parametrize('text', ['{"samp', '[]', '{"samples": [3]}'])

@@ -26,22 +26,26 @@ SEVERAL = (('pareto', 'plot_pareto_front', 1),
 def importances(study: Any) -> dict[str, float]:
     """Return the importance of each parameter, the largest first.
 
-    Optuna's PED-ANOVA of the first value (S. Watanabe et al., IJCAI 2023,
-    4389), from four complete trials on; empty where it has no answer, as
-    where all values are equal.
+    That is its importance for reaching the best trials by the first value:
+    Optuna's PED-ANOVA (S. Watanabe et al., IJCAI 2023, 4389), from four
+    complete trials on; empty where it has no answer, as where all values
+    are equal.
     """
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator
+    from optuna.study import StudyDirection
     from optuna.trial import TrialState
     done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     values = {t.values[0] for t in done}
     if len(done) < 4 or len(values) < 2:
         return {}
+    # Optuna takes the lowest of such a target for the best, and warns of it
+    sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+        warnings.filterwarnings('ignore', message='PedAnova')
         found = optuna.importance.get_param_importances(
             study, evaluator=PedAnovaImportanceEvaluator(),
-            target=lambda trial: float(trial.values[0]))
+            target=lambda trial: sign * float(trial.values[0]))
     return {name: float(share) for name, share in found.items()}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mpiapp.tuning.intervals import Interval
+from mpiapp.tuning.intervals import FEWEST, Interval
 from mpiapp.tuning.outcome import Outcome
 
 
@@ -12,8 +12,11 @@ def comparison_lines(
     compared: str, n_reactions: int, n_samples: int,
 ) -> list[str]:
     """Return the table of a comparison and its verdict."""
+    how = '95 % bootstrap intervals over reactions'
+    if n_reactions < FEWEST:
+        how = f'too few reactions for an interval, {FEWEST} at least'
     lines = ['', f'held-out      {n_samples} samples of {n_reactions} '
-             'reactions; 95 % bootstrap intervals over reactions',
+             f'reaction(s); {how}',
              f'compared      {compared}',
              f'{"":22s}{"baseline":>24s}{"compared":>24s}{"difference":>26s}']
     for name, text, form in (
@@ -32,6 +35,8 @@ def comparison_lines(
 
 
 def _cell(value: Interval, form: str) -> str:
+    if not value.known:
+        return f'{value.mean:{form}}'
     return f'{value.mean:{form}} [{value.low:{form}}, {value.high:{form}}]'
 
 
@@ -39,6 +44,8 @@ def verdict(told: Mapping[str, Interval]) -> str:
     """Say what the intervals show, and what they do not."""
     rate = told['success_difference']
     calls = told['calls_difference']
+    if not rate.known:
+        return 'none: too few reactions for an interval'
     if rate.sign:
         word = 'more' if rate.sign > 0 else 'fewer'
         return f'the compared settings find {word} saddle points'

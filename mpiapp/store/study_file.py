@@ -32,8 +32,12 @@ _TOLD = (
     ('mean_steps', 'f8', '1', 'mean steps of samples with a result'),
     ('mean_steps_success', 'f8', '1', 'mean steps of successes'),
     ('mean_escapes', 'f8', '1', 'mean escapes of samples with a result'),
-    ('cost', 'f8', '1', 'mean calls of the calculator, failures at the cap'),
-    ('calls', 'f8', '1', 'calls of the calculator, all samples'),
+    ('cost', 'f8', '1', 'mean calls of the calculator, failures at the cap; '
+     'a Hessian is one call, also by differences'),
+    ('calls', 'f8', '1', 'calls of the calculator, all samples; a Hessian is '
+     'one call, also by differences'),
+    ('evaluations', 'i8', '1', 'evaluations of energy and forces, all '
+     'samples, those of Hessians by differences included'),
 )
 _UNITS = {'fmax': 'eV/angstrom', 'seconds': 's'}
 _VOLATILE = frozenset({'seconds'})
@@ -41,7 +45,10 @@ _ABOUT = {
     'reason': 'how the search of the sample ended',
     'success': 'what is maximised', 'index_one': 'one negative mode',
     'stationary': 'the force vanished', 'usable': 'there is a result',
-    'cost': 'calls of the calculator, gradients and Hessians',
+    'cost': 'calls of the calculator: gradients, and Hessians, one each '
+            'also by differences',
+    'evaluations': 'evaluations of energy and forces, those of Hessians by '
+                   'differences included',
     'steps': 'steps', 'n_escape': 'escapes',
     'n_neg': 'negative eigenvalues at the end, -1 unknown',
     'early_stopped': 'given up early by the search',

@@ -32,13 +32,22 @@ class Objective:
     """A way to score: `directions` is one word for each value.
 
     `values(outcomes, scale)` scores samples in their order, also the first
-    few of a trial.
+    few of a trial.  `score(outcome, scale)` is the share of one sample,
+    larger is better; None where the value has no such shares.
     """
 
     name: str
     directions: tuple[str, ...]
     values: Callable[[Sequence[Outcome], Scale], tuple[float, ...]]
     about: str
+    score: Callable[[Outcome, Scale], float] | None = None
+
+    def scores(self, outcomes: Sequence[Outcome], scale: Scale,
+               ) -> list[float]:
+        """Return the shares of samples, none where there are no shares."""
+        if self.score is None:
+            return []
+        return [self.score(o, scale) for o in outcomes]
 
     @property
     def single(self) -> bool:
@@ -108,7 +117,7 @@ def _original_sella(
 
 OBJECTIVES = {o.name: o for o in (
     Objective('bounded', ('maximize',), _bounded,
-              'success rate; cost breaks ties'),
+              'success rate; cost breaks ties', score),
     Objective('two', ('maximize', 'minimize'), _two,
               'success rate and mean cost, a Pareto front'),
     Objective('original_multimode', ('minimize',), _original_multimode,
@@ -145,6 +154,7 @@ def summary(outcomes: Sequence[Outcome], scale: Scale) -> dict[str, Any]:
         'cost': _mean([bounded_cost(o, scale) for o in outcomes])
         if n else None,
         'calls': sum(o.cost for o in outcomes),
+        'evaluations': sum(o.evaluations for o in outcomes),
         'mean_seconds': _mean(seconds) if n else None,
         'total_seconds': sum(seconds),
         'n_neg': {str(k): negative[k] for k in sorted(negative)},

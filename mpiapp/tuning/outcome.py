@@ -16,8 +16,11 @@ class Outcome:
     `reason` is a word of the worker's vocabulary.  `success` is what is
     maximised, `index_one` what the original scripts called a success,
     `stationary` that forces vanished, `usable` that there is a result at
-    all.  `cost` counts calls of the calculator; `n_neg` negative
-    eigenvalues, -1 if unknown; `fmax` eV/A; `seconds` of computing.
+    all.  `cost` counts calls of the calculator: energies with forces, and
+    Hessians, one each however they are made; `evaluations` those of energy
+    and forces inside Hessians by differences too, in place of these.
+    `n_neg` counts negative eigenvalues, -1 if unknown; `fmax` eV/A;
+    `seconds` of computing.
     """
 
     reason: str
@@ -32,6 +35,7 @@ class Outcome:
     early_stopped: bool = False
     fmax: float = float('nan')
     seconds: float = 0.0
+    evaluations: int = 0
 
 
 class Unfinished(Exception):

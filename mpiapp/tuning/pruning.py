@@ -33,8 +33,9 @@ class Past:
 class Pruner:
     """When to give a trial up.
 
-    `wilcoxon`: the scores of its samples are lower than those of the best
-    trial's same samples, by a signed-rank test at `threshold`; `median`: its
+    `wilcoxon`: the objective's scores of its samples are lower than those of
+    the best trial's same samples, by a signed-rank test at `threshold`, for
+    objectives that score samples one by one; `median`: its
     value at the rung is worse than the median of the complete trials there.
     Neither acts before `n_startup` trials are complete.
     """

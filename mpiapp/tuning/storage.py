@@ -1,8 +1,9 @@
 """Where a study is kept: a journal file, or a database by its URL.
 
-One process of one job writes.  A journal cut off in the middle of a line
-by a kill is mended, as Optuna itself would append to the torn line; any
-other damage is refused.
+One process of one job writes: a lock file beside a journal or an SQLite
+file keeps other jobs off; on a database server nothing does.  A journal cut
+off in the middle of a line by a kill is mended, as Optuna itself would
+append to the torn line; any other damage is refused.
 """
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def open_for_writing(where: str) -> Opened:
         InputError: another job writes to it; damaged; not to be reached.
     """
     if is_url(where):
-        return Opened(_database(where))
+        return _database_for_writing(where)
     path = Path(where)
     lock = _own(path)
     try:
@@ -70,6 +71,36 @@ def open_for_writing(where: str) -> Opened:
     except BaseException:
         os.close(lock)
         raise
+
+
+def _database_for_writing(url: str) -> Opened:
+    file = sqlite_file(url)
+    if file is None:
+        return Opened(_database(url))
+    lock = _own(file)
+    try:
+        return Opened(_database(url), lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database, None for others.
+
+    An SQLite file in memory is none either.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        # `_database` says what is wrong
+        return None
+    if parts.get_backend_name() != 'sqlite' \
+            or parts.database in (None, '', ':memory:'):
+        return None
+    return Path(str(parts.database))
 
 
 def open_for_reading(where: str) -> Any:
@@ -88,7 +119,7 @@ def open_for_reading(where: str) -> Any:
 
 
 def _own(path: Path) -> int:
-    """Return a locked descriptor beside the journal."""
+    """Return a locked descriptor beside a journal or SQLite file."""
     owner = path.with_name(path.name + '.owner')
     try:
         if path.is_dir():

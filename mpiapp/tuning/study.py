@@ -14,7 +14,7 @@ from typing import Any
 
 from mpiapp.errors import InputError
 from mpiapp.tuning import outcome as outcomes_
-from mpiapp.tuning.objective import score, summary
+from mpiapp.tuning.objective import summary
 from mpiapp.tuning.outcome import Outcome
 from mpiapp.tuning.pruning import Past
 from mpiapp.tuning.space import Space
@@ -174,12 +174,9 @@ def open_study(
             storage=storage, study_name=name, directions=list(directions))
         made.set_user_attr(SETTINGS, dict(settings))
         return made, True
-    was = old.user_attrs.get(SETTINGS)
     if not resume:
-        raise InputError(
-            f'the storage has a study {name!r} with {len(old.trials)} '
-            'trial(s) already: go on with --resume, replace it with '
-            '--overwrite, or give another --study-name')
+        raise in_use(old, name)
+    was = old.user_attrs.get(SETTINGS)
     if was is None:
         raise InputError(f'the study {name!r} was not made by this program')
     lines = differences(was, dict(settings))
@@ -189,6 +186,14 @@ def open_study(
             + '\n  '.join(lines)
             + '\nrepeat them, or give another --study-name')
     return old, False
+
+
+def in_use(study: Any, name: str) -> InputError:
+    """Return the error of a name that a new study can't have."""
+    return InputError(
+        f'the storage has a study {name!r} with {len(study.trials)} '
+        'trial(s) already: go on with --resume, replace it with '
+        '--overwrite, or give another --study-name')
 
 
 def find_study(storage: Any, name: str) -> Any:
@@ -293,7 +298,7 @@ def past_of(rows: Mapping[int, Row], rules: Rules) -> list[Past]:
     return [
         Past(row.ordinal, row.state is State.COMPLETE,
              row.values[0] if row.values else None,
-             [score(o, rules.scale) for o in row.outcomes],
+             rules.objective.scores(row.outcomes, rules.scale),
              dict(row.at_rungs))
         for _, row in sorted(rows.items()) if row.state is not State.FAILED]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from mpiapp.tuning.objective import Objective, Scale, score
+from mpiapp.tuning.objective import Objective, Scale
 from mpiapp.tuning.outcome import TIMEOUT, Outcome
 from mpiapp.tuning.pruning import Past, Pruner
 
@@ -117,7 +117,7 @@ def judge(
         if stop == trial.n_samples:
             return Verdict(State.COMPLETE, stop, values)
         trial.at_rungs[stop] = values[0]
-        scores = [score(o, rules.scale) for o in outcomes]
+        scores = rules.objective.scores(outcomes, rules.scale)
         if rules.pruner.gives_up(values[0], stop, scores, past,
                                  rules.objective.maximise):
             return Verdict(State.PRUNED, stop)
@@ -140,5 +140,5 @@ def as_past(trial: Trial, verdict: Verdict, rules: Rules) -> Past:
     return Past(
         trial.ordinal, verdict.state is State.COMPLETE,
         verdict.values[0] if verdict.values else None,
-        [score(o, rules.scale) for o in trial.first(verdict.n_judged)],
+        rules.objective.scores(trial.first(verdict.n_judged), rules.scale),
         dict(trial.at_rungs))

@@ -25,7 +25,7 @@ from mpiapp.saddle.base import (
 from mpiapp.workers.saddle_search import SurfaceChoice, Surfaces, search
 
 #: seconds between two looks at the job's stop and the sample's time
-TICK = 0.1
+TICK = 0.02
 #: seconds that a helper may take to leave a search
 GRACE = 1.0
 #: what a rank sends to end a search that is under way

@@ -65,13 +65,23 @@ def outcome_of(found: SearchResult, settings: SearchSettings) -> Outcome:
         found.reason, found.reason in wanted, found.has_index_one,
         found.reason in STATIONARY, found.reason not in NO_RESULT,
         float(found.n_calls + found.n_hess), found.steps, found.n_escape,
-        found.n_neg, found.early_stopped, found.fmax, found.seconds)
+        found.n_neg, found.early_stopped, found.fmax, found.seconds,
+        evaluations_of(found))
+
+
+def evaluations_of(found: SearchResult) -> int:
+    """Return the evaluations of a search, a Hessian of one's own as one.
+
+    By differences a Hessian is 6 evaluations an atom.
+    """
+    return found.n_calls + (found.n_displaced or found.n_hess)
 
 
 def cost_cap(settings: SearchSettings) -> float:
     """Return the calls of a search that takes all its steps.
 
-    One call of energy and forces and one of the Hessian a step.
+    One call of energy and forces and one of the Hessian a step: calls and
+    not evaluations, so that the cap is that of molecules of any size.
     """
     return 2.0 * (settings.max_steps or 1)
 
@@ -161,6 +171,21 @@ def identity(samples: Sequence[Sample]) -> list[list[Any]]:
     return [[s.number, s.draw, s.name,
              sha256(s.numbers.tobytes() + s.start.tobytes()).hexdigest()[:16]]
             for s in samples]
+
+
+def reactions_of(samples: Sequence[Sample]) -> dict[str, str]:
+    """Return names by what tells reactions apart: atoms and structures.
+
+    Neither the place in a file, nor the start, nor its noise counts.
+    """
+    from hashlib import sha256
+    found: dict[str, str] = {}
+    for s in samples:
+        known = [x.tobytes() for x in (s.reactant, s.ts, s.product)
+                 if x is not None]
+        key = sha256(b''.join([s.numbers.tobytes(), *known])).hexdigest()
+        found.setdefault(key[:16], s.name)
+    return found
 
 
 def complete(space: Space, params: Mapping[str, Value], about: str,

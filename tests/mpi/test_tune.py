@@ -26,9 +26,9 @@ pytestmark = pytest.mark.mpi
 N, STUDY, SEED = 12, 4, 42
 #: trials; TPE models from the sixth on
 TRIALS = 14
-#: the gates of the issue
-#: the goals are 0.95 and 0.85; met here where memory stays warm (0.97 to 0.99
-#: and 0.92 to 0.98), not where the host makes idle pages slow (0.91 to 0.95)
+#: gates below the goals of 0.95 and 0.85, which are met where memory stays
+#: warm (0.97 to 0.99 and 0.92 to 0.98) and not where the host makes idle pages
+#: slow (0.91 to 0.95): docs/benchmarks_hpo.md
 BUSY_ASYNC, BUSY_EXACT = 0.85, 0.75
 
 

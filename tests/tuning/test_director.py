@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mpiapp.tuner import usual_pruner
 from mpiapp.tuning.director import Cancel, Director, Post, Result
-from mpiapp.tuning.objective import OBJECTIVES, Scale
+from mpiapp.tuning.objective import OBJECTIVES, Objective, Scale, score
 from mpiapp.tuning.outcome import TIMEOUT, Outcome
 from mpiapp.tuning.pruning import Pruner
 from mpiapp.tuning.trial import Rules, State, Trial, Verdict
@@ -107,6 +109,34 @@ def test_samples_beyond_the_rung_of_a_pruned_trial_do_not_count() -> None:
     judged = {v.n_judged for v in notes.ends.values()
               if v.state is State.PRUNED}
     assert judged and judged <= {3, 5}
+
+
+def test_the_wilcoxon_pruner_compares_the_scores_of_the_objective() -> None:
+    # what the bounded score calls a draw: fewer steps are better here
+    steps = Objective(
+        'steps', ('maximize',),
+        lambda outcomes, scale: (-float(sum(o.steps for o in outcomes)),), '',
+        lambda o, scale: -float(o.steps))
+
+    def give(ordinal: int, sample: int) -> Outcome:
+        return Outcome('step_limit', steps=10 + 5 * ordinal + sample)
+    rules = Rules(steps, SCALE, (5,), Pruner('wilcoxon', 1))
+    notes = play(director(n_trials=2, rules=rules),
+                 np.random.default_rng(0), 1, give)
+    assert notes.ends[1].state is State.PRUNED
+    none = replace(rules, objective=replace(steps, score=score))
+    notes = play(director(n_trials=2, rules=none),
+                 np.random.default_rng(0), 1, give)
+    assert notes.ends[1].state is State.COMPLETE
+
+
+@pytest.mark.parametrize('name, pruner', [
+    ('bounded', 'wilcoxon'), ('two', 'none'),
+    ('original_multimode', 'median'), ('original_sella', 'median')])
+def test_the_usual_pruner_is_one_that_the_objective_has_scores_for(
+    name: str, pruner: str,
+) -> None:
+    assert usual_pruner(OBJECTIVES[name]) == pruner
 
 
 def test_late_results_are_dropped_and_never_credited_to_another() -> None:
