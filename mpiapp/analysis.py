@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, RESUMABLE, World
 from mpiapp.program import (
-    result_options, result_path, run_options, unchanged_inputs
+    check_files, result_options, result_path, run_options, unchanged_inputs
 )
 
 if TYPE_CHECKING:
@@ -102,11 +102,14 @@ def prepare(options: Any) -> Prepared:
     from mpiapp.potentials import file_sha256
     from mpiapp.records import RELAX
     from mpiapp.store.digest import content_digest
+    from mpiapp.store.export import tables_of
     from mpiapp.store.output import check_output, check_space
     descriptor_settings(options.systems, options.compat_system)
     campaign = open_source(Path(options.analyse))
     result = result_path(options)
     check_output(result, create=not options.dry_run)
+    check_files(options, [result, *tables_of(result.with_suffix(''))],
+                campaign.meta['inputs'])
     n_atoms = campaign.table['n_atoms'].to_numpy()
     check_space(result, size_of_results(RELAX, n_atoms))
     settings = {'analysed_content': content_digest(campaign.path),

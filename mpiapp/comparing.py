@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import result_path
-from mpiapp.tuner import VERIFY_SAMPLES, VERIFY_SHARE, Options, Prepared
+from mpiapp.tuner import (
+    VERIFY_SAMPLES, VERIFY_SHARE, Options, Prepared, beside
+)
 
 if TYPE_CHECKING:
     from mpiapp.saddle.base import Sample
@@ -218,12 +220,6 @@ def export(options: Options) -> list[str]:
             f'{row.summary["n_success"]} of {row.summary["n_samples"]} '
             'samples found',
             f'use it: python -m mpiapp.tssearch --params {path} ...']
-
-
-def beside(options: Options, end: str) -> Path:
-    """Return the path of a file beside the result."""
-    path = result_path(options)
-    return path.with_name(path.stem + end)
 
 
 def best_config(settings: Mapping[str, Any], row: Row, study: str,

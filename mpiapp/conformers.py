@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.config import Shared, not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, FAILED, World
-from mpiapp.program import check_molecules, check_shared
+from mpiapp.program import check_files, check_molecules, check_shared
 from mpiapp.program import main as run_program
 from mpiapp.program import output_folder, result_options, run_options
 
@@ -177,7 +177,7 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.workers.pools import Sorting
     paths = Paths(result_stem(options))
     check_output(paths.sdf, create=not options.dry_run)
-    paths.check_free(options.resume or options.overwrite)
+    check_files(options, [paths.sdf, paths.result, paths.attempts])
     table, source = read_molecules(
         options.smiles_csv, options.smi, options.smiles)
     recipe = Recipe(options.stereo, options.folded, options.max_iterations,

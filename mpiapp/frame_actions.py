@@ -15,6 +15,7 @@ from mpiapp.evaluation import (
     choose_device, field_of, inputs_of, reading_of
 )
 from mpiapp.parallel.launch import DONE, FAILED, World
+from mpiapp.program import check_files
 
 if TYPE_CHECKING:
     from mpiapp.records import Row
@@ -98,8 +99,7 @@ def convert(options: ConvertOptions) -> int:
     from mpiapp.store.output import check_output
     from mpiapp.workers.hamiltonian_frames import made_ready
     path = Path(options.output)
-    if path.exists() and not options.overwrite:
-        raise InputError(f'{path} exists already: use --overwrite')
+    check_files(options, [path])
     inputs, reading = inputs_of(options), reading_of(options)
     check_method(reading.field)
     check_inputs(inputs, reading)

@@ -19,6 +19,7 @@ from mpiapp.evaluation import (
     settle_convert, settle_run, settle_synth
 )
 from mpiapp.parallel.launch import DONE, World
+from mpiapp.program import check_files
 from mpiapp.program import main as run_program
 from mpiapp.program import result_options, result_path, run_options
 
@@ -122,12 +123,14 @@ def prepare(world: World, options: RunOptions) -> Prepared:
     from mpiapp.engine import check_start
     from mpiapp.potentials.kohn_sham import check_method
     from mpiapp.store.output import check_output
+    paths = [result_path(options), json_path(options)]
+    check_files(options, paths)
     inputs = inputs_of(options)
     on_gpu = choose_device(options, world)
     evaluation = evaluation_of(options, on_gpu)
     check_method(evaluation.reading.field)
     check_inputs(inputs, evaluation.reading)
-    for path in (result_path(options), json_path(options)):
+    for path in paths:
         check_output(path, create=not options.dry_run)
     if options.calc_cache and not options.dry_run:
         check_output(Path(options.calc_cache) / 'x.npz')

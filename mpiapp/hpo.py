@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import main as run_program
 from mpiapp.program import result_options, result_path, run_options
-from mpiapp.tuner import ACTIONS, Options, Prepared, settle
+from mpiapp.tuner import ACTIONS, Options, Prepared, beside, settle
 
 if TYPE_CHECKING:
     from mpiapp.tuning.director import Director
@@ -174,7 +174,6 @@ def begin(options: Options, prepared: Prepared, n_ranks: int) -> Begun:
     rules = prepared.rules(options)
     given = given_trials(options, prepared.space)
     settings = study_settings(options, prepared, rules, given)
-    check_result(options)
     opened = open_for_writing(options.storage)
     try:
         found, _ = open_study(
@@ -188,35 +187,18 @@ def begin(options: Options, prepared: Prepared, n_ranks: int) -> Begun:
         raise
 
 
-def check_result(options: Options) -> None:
-    """Refuse to write over a result that nobody said is to go."""
-    from mpiapp.errors import InputError
-    path = result_path(options)
-    if path.exists() and not (options.resume or options.overwrite):
-        raise InputError(f'{path} exists: go on with --resume, replace it '
-                         'with --overwrite, or give another --output')
-
-
 def check_free(options: Options, prepared: Prepared) -> None:
     """Refuse what `begin` would refuse, before samples are chosen.
 
     Raises:
-        InputError: earlier results, or the study, are in the way; another
+        InputError: the study is in the way; another
             job works on it; trials that are given do not fit.
     """
-    from mpiapp.comparing import beside
-    from mpiapp.errors import InputError
     from mpiapp.tuner import given_trials
     from mpiapp.tuning.storage import open_for_writing
     from mpiapp.tuning.study import find_study, in_use
-    check_result(options)
     given_trials(options, prepared.space)
     fresh = not (options.resume or options.overwrite)
-    hard = beside(options, '_hard.json')
-    if fresh and hard.exists():
-        raise InputError(f'{hard} exists: tune on its samples with --resume, '
-                         'choose anew with --overwrite, or give another '
-                         '--output')
     opened = open_for_writing(options.storage)
     try:
         old = find_study(opened.storage, options.study_name)
@@ -393,7 +375,7 @@ def told_at_end(
     best: Sequence[Row], stopped: int, figures: Sequence[Figures],
 ) -> int:
     """Write tables and pictures, print the summary; return the code."""
-    from mpiapp.comparing import beside, best_config
+    from mpiapp.comparing import best_config
     from mpiapp.reporting.study import closing, files_lines, timing_lines
     from mpiapp.reporting.study_plots import importances, plot
     from mpiapp.store.study_file import results_json, write_json

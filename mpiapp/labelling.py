@@ -11,8 +11,8 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import (
-    check_molecules, check_shared, output_folder, result_options, result_path,
-    run_options
+    check_files, check_molecules, check_shared, output_folder, result_options,
+    result_path, run_options
 )
 
 if TYPE_CHECKING:
@@ -205,6 +205,9 @@ def prepare(options: Options) -> Prepared:
     )
     from mpiapp.workers.label_plan import valid_names
     check_output(result_path(options), create=not options.dry_run)
+    check_files(options, [result_path(options),
+                          result_path(options).with_suffix('.xyz'),
+                          pool_path(options)])
     for path in options.against:
         frames.read(path, labels=False)
     table, source = read_molecules(
@@ -231,6 +234,12 @@ def prepare(options: Options) -> Prepared:
     if options.dry_run:
         check_start(prepared.plan)
     return prepared
+
+
+def pool_path(options: Options) -> Path:
+    """Return the file of the pool that --select chooses from."""
+    path = result_path(options)
+    return path.with_name(f'{path.stem}_pool.h5')
 
 
 def chosen_potentials(options: Options) -> dict[str, PotentialOptions]:
@@ -343,8 +352,7 @@ def select(
     from mpiapp.store.reader import load
     from mpiapp.workers import label_plan
     comm = world.comm
-    path = result_path(options)
-    path = path.with_name(f'{path.stem}_pool.h5')
+    path = pool_path(options)
     plan = replace(prepared.plan, result=path, settings={
         **prepared.plan.settings, 'labels': False})
     outcome = engine.run(world, plan, worker_of(options, prepared, False))

@@ -18,6 +18,8 @@ ABOUT = '''Join campaign files that were made with the same settings.
 Files of different input are put one after the other.  Files of the same
 input (windows of one campaign, as a job array makes them) are laid over each
 other: every record is taken from the file in which it was worked on.'''
+#: the program whose results have tables beside them
+TABLED = 'reopt'
 EXIT_CODES = ('exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
               'usage or input, nothing written')
 
@@ -59,7 +61,7 @@ def write_tables_beside(output: Path) -> list[Path]:
     from mpiapp.store.export import write_tables
     from mpiapp.store.reader import load
     meta = load(output).meta
-    if meta.get('program') != 'reopt':
+    if meta.get('program') != TABLED:
         return []
     with tempfile.TemporaryDirectory() as spool:
         return write_tables(output, output.with_suffix(''),
@@ -78,6 +80,8 @@ def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
     from mpiapp.parallel.agree import AgreedExit
     from mpiapp.parallel.serial import SerialComm
     from mpiapp.store.campaign import write_campaign
+    from mpiapp.store.export import tables_of
+    from mpiapp.store.output import check_written
     from mpiapp.store.reader import load
     from mpiapp.store.sources import JoinedSource
     if len(files) < 2:
@@ -92,6 +96,9 @@ def merge(files: Sequence[Path], output: Path, overwrite: bool) -> int:
     sources, n_records = overlay(parts) if same else chain(parts)
     inputs = parts[0].meta['inputs'] if same else [
         item for part in parts for item in part.meta['inputs']]
+    if parts[0].meta.get('program') == TABLED:
+        check_written(tables_of(output.with_suffix('')),
+                      [item['path'] for item in inputs], overwrite)
     blank = skipped_rows(parts[0]) if same else None
     try:
         write_campaign(

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,6 +136,37 @@ def result_path(options: Shared) -> Path:
     """Return the path of the HDF5 file."""
     path = Path(options.output_dir) / options.output_prefix
     return path.with_name(path.name + '.h5')
+
+
+def check_files(
+    options: Shared, written: Sequence[Path],
+    inputs: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Check that no file of the user's is written over unasked.
+
+    `written` are all files that the run will write; `inputs` are mappings
+    with `path`, besides the files that the options name.
+
+    Raises:
+        InputError: a file is read too, or is there and neither --resume nor
+            --overwrite is given.
+    """
+    from mpiapp.store.output import check_written
+    check_written(written, [*files_read(options),
+                            *(item['path'] for item in inputs)],
+                  options.resume or options.overwrite)
+
+
+def files_read(options: Shared) -> list[str]:
+    """Return all texts of options that may name a file to be read."""
+    found: list[str] = []
+    for f in fields(options):
+        value = getattr(options, f.name)
+        if f.metadata['group'] != 'output':
+            found += [text for text in (
+                value if isinstance(value, tuple) else (value,))
+                if isinstance(text, str) and text]
+    return found
 
 
 def potential_options(options: Computing) -> PotentialOptions:

@@ -15,9 +15,9 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
 from mpiapp.program import (
-    check_ensembles, check_method, check_shared, default_backend, guard_sample,
-    output_folder, potential_options, result_options, result_path, run_options,
-    stems_of
+    check_ensembles, check_files, check_method, check_shared, default_backend,
+    guard_sample, output_folder, potential_options, result_options,
+    result_path, run_options, stems_of
 )
 
 if TYPE_CHECKING:
@@ -227,6 +227,7 @@ def prepare(options: Options) -> Prepared:
     result = result_path(options)
     descriptor_settings(options.systems, options.compat_system)
     check_output(result, create=not options.dry_run)
+    check_files(options, written(options))
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
     spool = Path(tempfile.gettempdir()) if options.dry_run \
@@ -261,6 +262,16 @@ def prepare(options: Options) -> Prepared:
         check_start(plan)
     return Prepared(plan, collection, chosen, table, on_device,
                     stage_runs(options, plan, guard_sample(collection)))
+
+
+def written(options: Options) -> list[Path]:
+    """Return the files that a run writes: HDF5 and the tables beside it."""
+    from mpiapp.store.export import tables_of
+    result = result_path(options)
+    stems = [result.stem, *(f'{result.stem}_{stage.name}'
+                            for stage, _ in stages_of(options))]
+    return [result, *(path for stem in stems
+                      for path in tables_of(result.with_name(stem)))]
 
 
 def as_stored(

@@ -84,6 +84,7 @@ def check(options: argparse.Namespace) -> None:
     Raises:
         InputError: what they ask for contradicts itself or can't be done.
     """
+    from mpiapp.store.output import check_written
     if (options.file is None) == (options.compare is None):
         raise InputError('name one result file, or two after --compare')
     if options.watch and (options.compare or options.html
@@ -99,9 +100,12 @@ def check(options: argparse.Namespace) -> None:
     for path in (options.html, options.export):
         if path is not None and not path.absolute().parent.is_dir():
             raise InputError(f'no such folder: {path.absolute().parent}')
-    if options.html is not None and options.html.suffix == '.h5':
-        raise InputError(f'--html {options.html}: this is the name of a '
-                         'result file')
+    if options.html is not None:
+        if options.html.suffix == '.h5':
+            raise InputError(f'--html {options.html}: this is the name of a '
+                             'result file')
+        check_written([options.html], [*filter(None, [options.file]),
+                                       *(options.compare or ())], True)
     if options.export is not None and options.export.is_file():
         raise InputError(f'--export {options.export}: this is a file')
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mpiapp.config import not_negative, option, positive
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
+from mpiapp.program import check_files
 from mpiapp.program import main as run_program
 from mpiapp.program import result_options, result_path, run_options
 from mpiapp.searching import (
@@ -156,6 +157,7 @@ def prepare(options: Options) -> tuple[Prepared, Searcher]:
         options.start_from, options.noise_seed, options.draws,
         options.max_samples, options.skip_samples, options.split))
     check_output(result_path(options), create=not options.dry_run)
+    check_files(options, written(options), loaded.inputs)
     choice = surface_choice(options, loaded, settings)
     searcher = Searcher(choice)
     try:
@@ -170,6 +172,12 @@ def prepare(options: Options) -> tuple[Prepared, Searcher]:
     if options.dry_run:
         searcher.close()
     return Prepared(plan, loaded, settings, choice, about), searcher
+
+
+def written(options: Options) -> list[Path]:
+    """Return the files that a run writes: HDF5, CSV and XYZ."""
+    path = result_path(options)
+    return [path, path.with_suffix('.csv'), path.with_suffix('.xyz')]
 
 
 def search_settings(options: Options) -> SearchSettings:
@@ -284,8 +292,7 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     from mpiapp.store.saddle_export import rows_of, write_csv, write_xyz
     campaign = load(prepared.plan.result)
     rows = rows_of(campaign)
-    stem = str(prepared.plan.result.with_suffix(''))
-    paths = [prepared.plan.result, Path(f'{stem}.csv'), Path(f'{stem}.xyz')]
+    paths = written(options)
     write_csv(paths[1], rows)
     write_xyz(paths[2], campaign, rows)
     code = outcome.exit_code(options.max_failed, options.strict)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mpiapp.config import not_negative, option, positive
 from mpiapp.errors import InputError
-from mpiapp.program import result_path
+from mpiapp.program import check_files, result_path
 from mpiapp.searching import (
     Searching, base_settings, settle_search, surface_choice
 )
@@ -250,6 +250,8 @@ def prepare(options: Options, action: str) -> Prepared:
             f'{len(loaded.samples)} can be searched, and every '
             f'{options.held_out}th reaction is held out (--held-out)')
     check_output(result_path(options), create=not options.dry_run)
+    if action == 'run':
+        check_files(options, written(options), loaded.inputs)
     choice = surface_choice(options, loaded, settings)
     searcher = Searcher(choice, helper=not choice.toy)
     try:
@@ -260,6 +262,20 @@ def prepare(options: Options, action: str) -> Prepared:
     return Prepared(samples, split, settings, choice, about, space,
                     _costs(samples, settings, choice, about),
                     loaded.inputs, cap)
+
+
+def beside(options: Options, end: str) -> Path:
+    """Return the path of a file beside the result."""
+    path = result_path(options)
+    return path.with_name(path.stem + end)
+
+
+def written(options: Options) -> list[Path]:
+    """Return the files that a study writes, pictures and storage apart."""
+    ends = ['_results.json', '_best_config.json']
+    if options.prescreen:
+        ends.append('_hard.json')
+    return [result_path(options), *(beside(options, end) for end in ends)]
 
 
 def _costs(samples: Sequence[Sample], settings: SearchSettings,

@@ -17,7 +17,7 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.optimize import names as optimizers
 from mpiapp.parallel.launch import DONE, FAILED, World
-from mpiapp.program import beside, check_shared
+from mpiapp.program import beside, check_files, check_shared
 from mpiapp.program import main as run_program
 from mpiapp.program import (
     output_folder, result_options, result_path, run_options
@@ -203,6 +203,7 @@ def prepare(options: Options) -> Prepared:
         check_starts, chosen_dimers, items_of, molecules_of, read_frames
     )
     from mpiapp.workers.dimer_methods import look_for
+    check_files(options, list(written(options).values()))
     dimers = chosen_dimers(options.dimers)
     check_starts(dimers, options.starts)
     gate, references = read_gate_file(options, dimers), known(options)
@@ -295,6 +296,17 @@ def chosen_sets(options: Options) -> tuple[str, ...]:
 def h5_path(options: Options) -> Path:
     """Return the path of the HDF5 file."""
     return Path(options.h5) if options.h5 else result_path(options)
+
+
+def written(options: Options) -> dict[str, Path]:
+    """Return the files that a run writes: h5, csv and, if asked, others."""
+    table = result_path(options).with_suffix('.csv')
+    paths = {'h5': h5_path(options), 'csv': table}
+    if options.xyz:
+        paths['xyz'] = table.with_suffix('.xyz')
+    if options.plot != 'none':
+        paths['plot'] = table.with_suffix(f'.{options.plot}')
+    return paths
 
 
 def make_plan(
@@ -403,22 +415,19 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> int:
     from mpiapp.store.reader import load
     campaign = load(prepared.plan.result)
     rows = rows_of(campaign)
-    stem = str(result_path(options).with_suffix(''))
-    paths = [prepared.plan.result, Path(f'{stem}.csv')]
-    write_csv(paths[1], rows)
-    if options.xyz:
-        paths.append(Path(f'{stem}.xyz'))
-        write_xyz(paths[-1], campaign, rows)
-    if options.plot != 'none':
-        paths.append(Path(f'{stem}.{options.plot}'))
-        with replacing(paths[-1]) as part:
+    paths = written(options)
+    write_csv(paths['csv'], rows)
+    if 'xyz' in paths:
+        write_xyz(paths['xyz'], campaign, rows)
+    if 'plot' in paths:
+        with replacing(paths['plot']) as part:
             draw(part, rows, prepared.gate, options.plot)
     code, why = verdict(options, prepared, outcome, rows)
     if not options.quiet:
         lines = [summary_table(rows, prepared.gate),
                  gate_table(rows, prepared.gate),
                  *timing_lines(outcome.wall, outcome.ranks),
-                 *(f'wrote         {path}' for path in paths),
+                 *(f'wrote         {path}' for path in paths.values()),
                  f'exit code {code}: {why}']
         print('\n' + '\n'.join(lines), flush=True)
     return code

@@ -108,7 +108,7 @@ def test_results_are_replaced_only_when_asked(tmp_path: Path) -> None:
     assert attempt(tmp_path, '--smiles', 'C').code == 0
     before = (tmp_path / 'x.sdf').read_bytes()
     ended = attempt(tmp_path, '--smiles', 'CC')
-    assert ended.code == 2 and 'exists already' in ended.output
+    assert ended.code == 2 and 'exist(s) already' in ended.output
     ended = attempt(tmp_path, '--smiles', 'CC', '--resume')
     assert ended.code == 2 and 'started differently' in ended.output
     assert (tmp_path / 'x.sdf').read_bytes() == before

@@ -248,7 +248,7 @@ def test_a_result_is_never_written_over_by_chance(
     data_dir: Path, tmp_path: Path,
 ) -> None:
     (tmp_path / 'x.h5').write_bytes(b'mine')
-    assert 'exists' in refused(data_dir, tmp_path)
+    assert 'exist(s) already' in refused(data_dir, tmp_path)
     assert (tmp_path / 'x.h5').read_bytes() == b'mine'
 
 

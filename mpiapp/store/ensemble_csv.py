@@ -46,10 +46,17 @@ def write_ensembles(campaign: Campaign, prefix: Path | str) -> list[Path]:
 
 def remove_stale(prefix: Path, kept: list[Path]) -> None:
     """Remove tables of ensembles beside `kept` that have the prefix."""
-    for path in prefix.parent.glob('*.csv'):
-        name = path.name.removeprefix(f'{prefix.name}_')
-        if path not in kept and path.name != name and OURS.fullmatch(name):
+    for path in ensembles_beside(prefix):
+        if path not in kept:
             path.unlink()
+
+
+def ensembles_beside(prefix: Path) -> list[Path]:
+    """Return the tables of ensembles that have the prefix."""
+    start = f'{prefix.name}_'
+    return sorted(path for path in prefix.parent.glob('*.csv')
+                  if path.name.startswith(start)
+                  and OURS.fullmatch(path.name.removeprefix(start)))
 
 
 def made_tables(campaign: Campaign) -> dict[str, pandas.DataFrame]:

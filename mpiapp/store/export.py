@@ -14,7 +14,7 @@ from mpiapp.errors import InputError
 from mpiapp.records import Ints, Status, Structure
 from mpiapp.store import descriptor_table
 from mpiapp.store.ensemble_csv import (
-    record_columns, text_of, write_csv, write_ensembles
+    ensembles_beside, record_columns, text_of, write_csv, write_ensembles
 )
 from mpiapp.store.files import replacing
 from mpiapp.store.formats import flag as _flag
@@ -129,6 +129,17 @@ def write_tables(
             open(part, 'w', encoding='utf-8', newline='\n') as file:
         file.writelines(final_records(campaign, collection, table))
     return paths
+
+
+def tables_of(prefix: Path) -> list[Path]:
+    """Return what `write_tables` and `write_comparison` may write or remove.
+
+    Of the tables of ensembles those that are there.
+    """
+    ends = ('all_conformers.csv', 'summary.csv', 'final.sdf',
+            'refinement.csv', 'rankings.csv')
+    return [*(prefix.with_name(f'{prefix.name}_{end}') for end in ends),
+            *ensembles_beside(prefix)]
 
 
 def worked_on(campaign: Campaign) -> pandas.DataFrame:

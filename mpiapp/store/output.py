@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mpiapp.errors import InputError
@@ -36,6 +37,39 @@ def check_output(result: Path, create: bool = True) -> None:
     except OSError as error:
         raise InputError(f'output folder {folder} cannot be written: '
                          f'{error.strerror or error}') from error
+
+
+def check_written(
+    written: Sequence[Path], read: Iterable[Path | str], may_exist: bool,
+) -> None:
+    """Check that files which a run will write are nobody's.
+
+    `read` are files that the run reads; what is no file is passed over.
+    With `may_exist` files of an earlier run are replaced.
+
+    Raises:
+        InputError: one of them is a folder, is read, or is there already.
+    """
+    inputs = {_identity(path): path for path in read if os.path.isfile(path)}
+    there = [path for path in written if os.path.lexists(path)]
+    for path in there:
+        if path.is_dir():
+            raise InputError(f'{path} is a folder, and a file of this name '
+                             'is to be written')
+        known = inputs.get(_identity(path)) if path.exists() else None
+        if known is not None:
+            raise InputError(f'{path} would replace {known}, which is read: '
+                             'choose another name for the output')
+    if there and not may_exist:
+        raise InputError(f'{" and ".join(map(str, there))} exist(s) already: '
+                         'use --resume to continue, --overwrite to replace, '
+                         'or another name for the output')
+
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    """Return what two names of one file have in common."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def check_space(result: Path, need: int) -> None:

@@ -41,15 +41,6 @@ class Paths:
     def _ending(self, end: str) -> Path:
         return self.stem.with_name(self.stem.name + end)
 
-    def check_free(self, may_exist: bool) -> None:
-        """Raise InputError if files would be written over unasked."""
-        for path in (self.sdf, self.result):
-            if path.is_dir():
-                raise InputError(f'{path} is a folder')
-            if path.exists() and not may_exist:
-                raise InputError(f'{path} exists already: use --resume to '
-                                 'continue or --overwrite to replace')
-
 
 def read_molecules(
     smiles_csv: str, smi: str, smiles: Sequence[str],

@@ -83,6 +83,24 @@ def test_what_does_not_belong_together_is_refused(
     assert not (tmp_path / 'c.h5').exists()
 
 
+def test_tables_of_others_are_not_replaced(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    table, source = tmp_path / 'c_summary.csv', tmp_path / 'd_final.sdf'
+    for path in (table, source):
+        path.write_text('mine')
+    made = {**meta(), 'program': 'reopt'}
+    made['inputs'][0]['path'] = str(source)
+    parts = [write_result(f'{i}.h5', rows=[i], meta=made) for i in range(2)]
+    assert join(*parts, output=tmp_path / 'c.h5') == 2
+    assert 'c_summary.csv exist(s) already' in capsys.readouterr().err
+    assert join(*parts, output=tmp_path / 'd.h5',
+                extra=('--overwrite',)) == 2
+    assert 'd_final.sdf would replace' in capsys.readouterr().err
+    assert not list(tmp_path.glob('[cd].h5'))
+    assert table.read_text() == source.read_text() == 'mine'
+
+
 def test_wrong_usage_is_code_2(
     write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
