@@ -32,7 +32,7 @@ ABOUT = ('Search transition states from disturbed starts: mpirun -n P '
          'python -m mpiapp.tssearch --data FILE --output FILE.h5 '
          '(or: make-data, see make-data --help)')
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 #: options that decide nothing about the rows
 OUTPUTS = frozenset({'output', 'sample_timeout', 'record_timeout'})
 

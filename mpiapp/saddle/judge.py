@@ -11,7 +11,9 @@ from mpiapp.records import Floats
 from mpiapp.saddle.base import (
     Point, Sample, SearchSettings, Surface, SurfaceError
 )
-from mpiapp.saddle.eckart import Modes, cartesian_modes, free_modes, vibrations
+from mpiapp.saddle.eckart import (
+    Modes, cartesian_modes, free_modes, motions_left_out, vibrations
+)
 
 #: atoms nearer than this multiple of their covalent radii belong together:
 #: bonds that form or break in a transition state included
@@ -57,8 +59,10 @@ def looked(
     if surface.flat is not None:
         modes = plain = free_modes(hessian, surface.flat)
     else:
-        modes = vibrations(hessian, surface.masses, positions)
-        plain = cartesian_modes(hessian, positions)
+        most = motions_left_out(hessian, surface.masses, positions,
+                                settings.count)
+        modes = vibrations(hessian, surface.masses, positions, most)
+        plain = cartesian_modes(hessian, positions, most)
     return Look(positions, point, modes, plain, largest(point.forces),
                 modes.n_neg(settings.count))
 

@@ -6,8 +6,8 @@ import pytest
 
 from mpiapp.records import Floats
 from mpiapp.saddle.eckart import (
-    cartesian_modes, rigid_motions, vibrational_basis, vibrations,
-    without_rigid
+    cartesian_modes, motions_left_out, off_line, rigid_motions,
+    vibrational_basis, vibrations, without_rigid
 )
 from mpiapp.saddle.finite import hessian_from
 from mpiapp.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE
@@ -106,3 +106,28 @@ def test_differences_of_a_parabola_are_its_hessian(
     moved = displaced(rng.normal(size=(2, 3)))
     forces = -(moved.reshape(-1, 6) @ hessian).reshape(moved.shape)
     np.testing.assert_allclose(hessian_from(forces), hessian, atol=1e-9)
+
+
+def test_atoms_off_a_line_are_measured() -> None:
+    line = np.outer([0.0, 1.0, 2.5], [0.6, 0.0, 0.8])
+    assert off_line(line) < 1e-12
+    line[1] += np.array([0.0, 0.09, 0.0])
+    assert off_line(line) == pytest.approx(0.06, rel=0.1)
+
+
+@pytest.mark.parametrize('bends, off, left_out', [
+    # both bends of a line lead down: the rotation about it is one of them
+    ((-1.0, -1.0), 0.01, 5), ((-1.0, -1.0), 0.2, 6),
+    # a bend that leads up is one whether it counts or not
+    ((1.0, 1.0), 0.01, 6), ((-1.0, 1.0), 0.01, 6)])
+def test_the_rotation_about_a_line_is_a_bend(
+    bends: tuple[float, float], off: float, left_out: int,
+) -> None:
+    masses = np.array([1.0, 16.0, 1.0])
+    x = np.array([[0.0, 0, -1], [off, 0, 0], [0, 0, 1]])
+    hessian = np.zeros((9, 9))
+    for axis, k in enumerate(bends):
+        way = np.zeros((3, 3))
+        way[:, axis] = 1.0, -2.0, 1.0
+        hessian += k * np.outer(way.ravel(), way.ravel())
+    assert motions_left_out(hessian, masses, x) == left_out
