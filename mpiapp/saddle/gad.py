@@ -80,13 +80,14 @@ class Ended:
 
 def search(
     sample: Sample, surface: Surface, settings: SearchSettings,
-    stopping: Stopping, late: Callable[[], None],
+    stopping: Stopping, clock: Callable[[int], None],
 ) -> Ended:
     """Search from the start of a sample; settings are checked ones.
 
     Raises:
         SurfaceError: the surface can't be evaluated.
-        Stopped: all ranks stop; and what `late` raises at a time limit.
+        Stopped: all ranks stop; and what `clock` raises, which is
+            told the steps made.
     """
     p = settings.params
     escapes = settings.method == 'multimode'
@@ -101,7 +102,7 @@ def search(
     for step in range(limit + 1):
         if stopping():
             raise Stopped
-        late()
+        clock(step)
         early = settings.early_stop and (
             stuck(counts, fmaxs, settings.stop)
             or lost(surface, sample, here, settings, step))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,6 +135,28 @@ class Late(Exception):
     """A search has taken longer than it may."""
 
 
+class Clock:
+    """Told of every step of a search; `steps` are those made so far.
+
+    Raises `Late` when it is told of one after the time limit [s], if any.
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        self._began, self._limit = time.perf_counter(), limit
+        self.steps = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._began
+
+    def __call__(self, steps: int) -> None:
+        """Note the steps made; raises Late."""
+        self.steps = steps
+        if self._limit is not None and self.seconds > self._limit:
+            raise Late(f'more than {self._limit:g} s')
+
+
 class _Watched:
     """A surface that remembers the last geometry with finite forces."""
 
@@ -171,19 +192,18 @@ def search(
         Stopped: `stopping()` became true.
         InputError: the settings are wrong.
     """
-    began = time.perf_counter()
+    clock = Clock(settings.timeout)
     settings = check(settings)
     fault = fault_of(sample, surface)
     if fault[0]:
         return SearchResult(*fault, positions=sample.start)
     surface.n_calls = surface.n_hess = surface.n_displaced = 0
     watched = _Watched(surface)
-    late = partial(_check_late, began, settings.timeout)
     try:
-        found = _searched(sample, watched, settings, stopping, late)
+        found = _searched(sample, watched, settings, stopping, clock)
     except (SurfaceError, Late) as error:
-        found = failed(sample, watched, error)
-    return replace(found, seconds=time.perf_counter() - began)
+        found = failed(sample, watched, error, clock.steps)
+    return replace(found, seconds=clock.seconds)
 
 
 def fault_of(sample: Sample, surface: Surface) -> tuple[str, str]:
@@ -202,14 +222,9 @@ def fault_of(sample: Sample, surface: Surface) -> tuple[str, str]:
     return '', ''
 
 
-def _check_late(began: float, timeout: float | None) -> None:
-    if timeout is not None and time.perf_counter() - began > timeout:
-        raise Late(f'more than {timeout:g} s')
-
-
-#: (sample, surface, settings, stopping, late) -> how it ended
+#: (sample, surface, settings, stopping, clock) -> how it ended
 Method = Callable[
-    [Sample, Surface, SearchSettings, Stopping, Callable[[], None]], Ended]
+    [Sample, Surface, SearchSettings, Stopping, Callable[[int], None]], Ended]
 
 
 def method_of(name: str) -> Method:
@@ -222,14 +237,14 @@ def method_of(name: str) -> Method:
 
 def _searched(
     sample: Sample, surface: _Watched, settings: SearchSettings,
-    stopping: Stopping, late: Callable[[], None],
+    stopping: Stopping, clock: Clock,
 ) -> SearchResult:
     """Search, judge the end and look at what lies beside it.
 
     What the last takes is not counted.
     """
     method = method_of(settings.method)
-    ended = method(sample, surface, settings, stopping, late)
+    ended = method(sample, surface, settings, stopping, clock)
     reason, message = verdict(surface, sample, ended.look, settings,
                               ended.early)
     here = ended.look
@@ -241,7 +256,7 @@ def _searched(
         early_stopped=ended.early)
     known = sample.ts
     if known is not None and settings.reference == 'own':
-        known = own_reference(sample, surface, settings, stopping, late)
+        known = own_reference(sample, surface, settings, stopping, clock)
     if known is not None:
         rmsd, same = compared_with(sample, surface, here, known)
         found = replace(found, reference=known, rmsd_to_reference=rmsd,
@@ -254,7 +269,7 @@ def _searched(
 
 def own_reference(
     sample: Sample, surface: Surface, settings: SearchSettings,
-    stopping: Stopping, late: Callable[[], None],
+    stopping: Stopping, clock: Clock,
 ) -> Floats | None:
     """Return the calculator's own TS, None where there is none.
 
@@ -266,7 +281,7 @@ def own_reference(
         fmax=settings.fmax, max_steps=OWN_STEPS, count=settings.count))
     try:
         ended = gad.search(replace(sample, start=sample.ts), surface, plain,
-                           stopping, late)
+                           stopping, clock)
     except SurfaceError:
         return None
     reason, _ = verdict(surface, sample, ended.look, plain, ended.early)
@@ -286,9 +301,9 @@ def compared_with(sample: Sample, surface: Surface, here: Look,
     return superposed_rmsd(here.positions, known), same
 
 
-def failed(sample: Sample, surface: _Watched,
-           error: SurfaceError | Late) -> SearchResult:
-    """Return the result of a search that has no end.
+def failed(sample: Sample, surface: _Watched, error: SurfaceError | Late,
+           steps: int) -> SearchResult:
+    """Return the result of a search that has no end, after so many steps.
 
     An atom that has flown off or onto another is the reason why a method
     fails, and then says more than that it did.
@@ -304,7 +319,7 @@ def failed(sample: Sample, surface: _Watched,
             reason, message = why[0], f'{why[1]}; {error.message}'
     energy = float('nan') if point is None else point.energy
     return SearchResult(
-        reason, message[:160], n_calls=surface.n_calls,
+        reason, message[:160], steps, n_calls=surface.n_calls,
         n_hess=surface.n_hess, n_displaced=surface.n_displaced,
         positions=positions, energy=energy)
 

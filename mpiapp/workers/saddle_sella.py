@@ -30,14 +30,15 @@ LOST_EVERY = 25
 
 def search(
     sample: Sample, surface: Surface, settings: SearchSettings,
-    stopping: Stopping, late: Callable[[], None],
+    stopping: Stopping, clock: Callable[[int], None],
 ) -> Ended:
     """Search from the start of a sample; settings are checked ones.
 
     Raises:
         SurfaceError: the surface can't be evaluated, or internal
             coordinates can't be made (`internals_error`).
-        Stopped: all ranks stop; and what `late` raises at a time limit.
+        Stopped: all ranks stop; and what `clock` raises, which is
+            told the steps made.
     """
     if surface.flat is not None:
         raise SurfaceError('internals_error',
@@ -52,7 +53,7 @@ def search(
             for steps in run(atoms, hessians, settings, limit):
                 if stopping():
                     raise Stopped
-                late()
+                clock(steps)
                 if steps % LOST_EVERY == LOST_EVERY - 1 and broken(
                         surface, sample, np.array(atoms.positions),
                         settings.min_distance)[0]:

@@ -59,11 +59,16 @@ class SaddleSamples:
 
 
 def outcome_of(found: SearchResult, settings: SearchSettings) -> Outcome:
-    """Return what a search means to a study."""
+    """Return what a search means to a study.
+
+    Usable is what has an end: a molecule in pieces may be the reason why
+    there is none.
+    """
+    ended = found.reason not in NO_RESULT and found.n_neg >= 0
     wanted = {'ts'} if settings.stop == 'both' else {'ts', 'index_only'}
     return Outcome(
         found.reason, found.reason in wanted, found.has_index_one,
-        found.reason in STATIONARY, found.reason not in NO_RESULT,
+        found.reason in STATIONARY, ended,
         float(found.n_calls + found.n_hess), found.steps, found.n_escape,
         found.n_neg, found.early_stopped, found.fmax, found.seconds,
         evaluations_of(found))
