@@ -28,6 +28,8 @@ from mpiapp.workers.saddle_search import SurfaceChoice, Surfaces, search
 TICK = 0.02
 #: seconds that a helper may take to leave a search
 GRACE = 1.0
+#: seconds that loading and compiling a method may take; Sella needs 10
+WARM_SECONDS = 600.0
 #: what a rank sends to end a search that is under way
 STOP = ('stop',)
 #: variables by which an MPI library would take the helper for a rank
@@ -82,12 +84,16 @@ class Searcher:
         began = time.perf_counter()
         self._start()
         assert self._pipe is not None
+        answer = None
         if settings.method not in self._warm:
-            self._ask(('warm', settings.method), None, stopping)
+            answer = self._ask(('warm', settings.method), WARM_SECONDS,
+                               stopping)
+        # else the helper is gone, or the method can't be had
+        if answer is None:
             self._warm.add(settings.method)
             began = time.perf_counter()
-        answer = self._ask(('search', sample, settings), settings.timeout,
-                           stopping)
+            answer = self._ask(('search', sample, settings),
+                               settings.timeout, stopping)
         if isinstance(answer, SearchResult):
             return answer
         if isinstance(answer, InputError):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from mpiapp.potentials import PotentialOptions
 from mpiapp.records import InputError
 from mpiapp.saddle.base import Sample, SearchSettings, Stopped
+from mpiapp.workers import saddle_process
 from mpiapp.workers.saddle_process import Searcher, environment
 from mpiapp.workers.saddle_search import SurfaceChoice
 
@@ -83,6 +85,20 @@ def test_a_crash_fails_one_sample(searcher: Searcher) -> None:
     found = searcher.search(sample(7), settings())
     assert found.reason == 'calculator_error'
     assert 'crashed, by signal 11' in found.message
+    assert searcher.search(sample(6), settings()).n_calls > 0
+
+
+@pytest.mark.parametrize('number, reason', [
+    (signal.SIGKILL, 'calculator_error'), (signal.SIGSTOP, 'timeout')])
+def test_a_helper_that_dies_before_its_first_search_fails_one_sample(
+    number: signal.Signals, reason: str, searcher: Searcher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saddle_process, 'WARM_SECONDS', 0.5)
+    assert searcher.about and searcher._process is not None
+    os.kill(searcher._process.pid, number)
+    assert searcher.search(sample(6), settings()).reason == reason
+    monkeypatch.undo()
     assert searcher.search(sample(6), settings()).n_calls > 0
 
 
