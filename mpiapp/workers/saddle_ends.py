@@ -1,7 +1,8 @@
 """What lies downhill of a saddle point, on both sides.
 
 The geometry is moved along the mode that leads down and relaxed, forward and
-back; the ends are compared with reactant and product by their bonds.
+back; the ends are compared with reactant and product by their bonds, and by
+their geometries where these two have the same bonds.
 """
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.optimize.driver import Limits, Relaxed, Task, relax
 from mpiapp.optimize.registry import optimizer
 from mpiapp.optimize.tasks import CONVERGED, STEP_LIMIT
@@ -34,22 +36,31 @@ def ends_of(sample: Sample, surface: Surface, here: Look,
     """Return ok, half, other or unknown.
 
     ok: one end is the reactant, the other the product; half: one of them
-    was found; other: neither; unknown: the sample has not both, or an end
-    was not reached.
+    was found; other: neither; unknown: the sample has not both or they are
+    the same, or an end was not reached.
 
     Raises:
         Stopped: all ranks are to stop.
     """
     if sample.reactant is None or sample.product is None:
         return 'unknown'
+    known = [sample.reactant, sample.product]
+    near = np.inf
+    if alike(sample, surface, *known):
+        # what bonds do not tell apart: an inversion, a rotation
+        apart = superposed_rmsd(*known)
+        if surface.flat is not None or apart < SAME_PLACE:
+            return 'unknown'
+        near = 0.5 * apart
     found = [downhill(sample, surface, shifted(surface, here, sign), stopping)
              for sign in (1.0, -1.0)]
     if any(end is None for end in found):
         return 'unknown'
     ends = [end.positions for end in found if end is not None]
-    known = [sample.reactant, sample.product]
-    same = np.array([[alike(sample, surface, end, other) for other in known]
-                     for end in ends])
+    same = np.array([[
+        alike(sample, surface, end, other)
+        and superposed_rmsd(end, other) < near
+        for other in known] for end in ends])
     if (same[0, 0] and same[1, 1]) or (same[0, 1] and same[1, 0]):
         return 'ok'
     return 'half' if same.any() else 'other'
