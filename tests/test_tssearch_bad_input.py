@@ -185,6 +185,24 @@ def test_a_linear_molecule_that_bends_is_no_fault(
         assert rows[0]['reason'] == 'ts'
 
 
+@pytest.mark.parametrize('frames', [1, 2])
+def test_ends_are_unknown_without_a_product(
+    frames: int, tmp_path: Path,
+) -> None:
+    """A TS alone, and one with a reactant."""
+    planar = ('0 0 0,1.0 0 0,-.5 .866 0,-.5 -.866 0', 'transition_state')
+    bent = ('0 0 .38,.94 0 0,-.47 .814 0,-.47 -.814 0', 'reactant')
+    path = write(tmp_path, *(
+        frame('N H H H', rows, f'rxn=nh3 role={role}')
+        for rows, role in (planar, bent)[:frames]))
+    ended, rows = search(
+        tmp_path, '--data', path, '--start-from', 'ts_noise0.02A',
+        '--calculator', 'sparrow', '--irc')
+    assert ended.code == 0, ended.output
+    assert (rows[0]['reason'], rows[0]['ends']) == ('ts', 'unknown')
+    assert '0 ok, 0 half, 0 other, 1 unknown' in ended.output
+
+
 def test_fragments_that_fly_apart_are_told(tmp_path: Path) -> None:
     path = write(tmp_path, WATER, APART, WATER)
     ended, rows = search(

@@ -23,8 +23,6 @@ log = logging.getLogger('mpiapp')
 
 #: seconds between two rounds of the manager, and of asking for work
 ROUND_SECONDS = 0.002
-#: most samples a rank may be ahead of the manager in async mode
-AHEAD = 4
 
 Stopping = Callable[[], bool]
 

@@ -105,17 +105,29 @@ def test_an_escape_keeps_atoms_apart() -> None:
     assert not np.array_equal(far, line)
 
 
+class DoubleWells(Parabola):
+    """The parabola and sum x_i^4 / 4: wells at +-sqrt(-k_i)."""
+
+    def point(self, positions: Floats) -> Point:
+        """Return energy and forces."""
+        below, x = super().point(positions), positions[0]
+        return Point(below.energy + float(0.25 * (x**4).sum()),
+                     below.forces - x**3)
+
+    def hessian(self, positions: Floats) -> Floats:
+        """Return the diagonal."""
+        return super().hessian(positions) + np.diag(3.0 * positions[0]**2)
+
+
 def test_multimode_leaves_a_saddle_of_second_order() -> None:
-    line = np.array([[0.0, 0, 0], [1.12, 0, 0], [2.24, 0, 0]])
-    square = np.array([[0.0, 0, 0], [1.11, 0, 0], [1.11, 1.11, 0],
-                       [0, 1.11, 0]])
-    for start in (line, square):
-        n = len(start)
-        sample = Sample(0, 0, 'x', np.full(n, 18, np.int32), start)
-        surface = LennardJonesCluster(sample.numbers)
-        found = search(sample, surface, SearchSettings(
-            'multimode', max_steps=600))
-        assert found.n_escape > 0 or found.n_neg <= 1
+    sample = Sample(0, 0, 'x', np.array([1], np.int32), np.zeros((1, 3)))
+    stays, leaves = (search(
+        sample, DoubleWells(-3.0, -1.0, 4.0), SearchSettings(
+            method, max_steps=600)) for method in ('gad', 'multimode'))
+    assert (stays.reason, stays.n_neg) == ('higher_order', 2)
+    assert leaves.reason == 'ts' and leaves.n_escape > 0
+    np.testing.assert_allclose(
+        np.abs(leaves.positions), [[0.0, 1.0, 0.0]], atol=0.03)
 
 
 def test_what_no_longer_changes_is_ended() -> None:
