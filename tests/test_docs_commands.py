@@ -1,7 +1,8 @@
 """Every command of README and docs is executed, or its page says why not.
 
 The quick ones by default, on stand-ins for the files that slow ones make;
-all of them as they stand, page by page, in `make test-slow`.
+all of them as they stand, page by page, in `make test-slow`; those of
+OWN_TESTS take too long, and have shorter likenesses in other tests.
 """
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ from tests.jobs import environment, needs_mpirun, run
 COVERED = {
     'make demo': 'test_the_demo_runs', 'make test': '.ci/run',
     '. .venv/bin/activate': 'every target of the Makefile'}
-#: pages of programs whose own tests execute their commands
+#: pages of long commands: tests of their programs parse these and run others
 OWN_TESTS = {
     f'docs/{name}.md': f'tests/test_{name}.py' for name in (
-        'hameval', 'tssearch', 'hpo')}
+        'hameval', 'hpo')}
 #: pages that are checked by people, with what they lack on this machine
 BY_HAND = frozenset({'docs/clusters.md', 'docs/reliability.md'})
 #: programs whose options are compared with the pages
