@@ -127,7 +127,7 @@ def prepare(options: Options, n_ranks: int) -> Job:
     from mpiapp.benchmarks.harness.worker import Job
     from mpiapp.store.output import check_output
     matrix = chosen_matrix(options)
-    check_targets(options.json)
+    check_targets(options.json, create=not options.dry_run)
     check_output(result_path(options), create=not options.dry_run)
     models = {name: model_of(name, options, not options.dry_run)
               for name in dict.fromkeys(c.model for c in matrix.cells)}

@@ -125,19 +125,19 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
             content, indent=1, default=plain, allow_nan=True))
 
 
-def check_targets(*paths: str | None) -> None:
+def check_targets(*paths: str | None, create: bool = True) -> None:
     """Check that files which are to be written can be, before any work.
 
+    Makes their folders if `create`.
+
     Raises:
-        InputError: there is no such folder, or it can't be written.
+        InputError: a folder can't be made or written.
     """
     from mpiapp.store.output import check_output
     for path in map(Path, filter(None, paths)):
-        if not path.parent.is_dir():
-            raise InputError(f'{path}: there is no such folder')
         if path.is_dir():
             raise InputError(f'{path} is a folder, not a file to write')
-        check_output(path)
+        check_output(path, create)
 
 
 def plain(value: Any) -> Any:
