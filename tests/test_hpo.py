@@ -334,10 +334,11 @@ def test_prescreening_tunes_on_the_hardest_half(
                  draws=4)
     assert again.code == 0, again.output
     # without --resume it is refused, also if some of it is gone
-    for gone, why in (('', 'p.h5 exists'), ('p.h5', 'p_hard.json exists'),
-                      ('p_hard.json', 'has a study')):
-        if gone:
-            (tmp_path / gone).unlink()
+    for gone, why in (((), 'p.h5'), (('p.h5',), 'p_hard.json exist(s)'),
+                      (tuple(p.name for p in tmp_path.glob('p_*.json')),
+                       'has a study')):
+        for name in gone:
+            (tmp_path / name).unlink()
         before = {p: p.read_bytes() for p in tmp_path.iterdir()
                   if p.suffix in ('.json', '.log', '.h5')}
         again = tune(data_dir, out, '--prescreen', 100, n_trials=2, draws=3)

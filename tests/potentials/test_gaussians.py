@@ -99,7 +99,8 @@ def test_frames_with_iodine_are_evaluated_with_its_potential() -> None:
 
 
 def test_an_element_without_its_core_is_a_row_of_its_own() -> None:
-    made = replace(frame(HI, field=SVP, forces=False), basis='')
+    made = replace(frame(HI, field=SVP, forces=False), basis='',
+                   prediction_basis='')
     row, = done(made, settings=evaluation(FieldSettings(
         basis='ccecp-cc-pvdz')))
     assert row['reason'] == 'no_basis' and 'core' in row['message']
