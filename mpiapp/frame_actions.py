@@ -14,7 +14,7 @@ from mpiapp.evaluation import (
     RATTLE, CheckOptions, ConvertOptions, SynthOptions, check_inputs,
     choose_device, field_of, inputs_of, reading_of
 )
-from mpiapp.parallel.launch import DONE, FAILED, World
+from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import check_files
 
 if TYPE_CHECKING:
@@ -28,20 +28,29 @@ def run_check(world: World, options: CheckOptions) -> int:
     from mpiapp.parallel.agree import agree
     from mpiapp.reporting.hamiltonians import check_lines
     comm = world.comm
-    rows = looked_at(world, options)
+    found = looked_at(world, options)
     code = None
     with agree(comm, 'reporting'):
-        if rows is not None:
+        if found is not None:
+            rows, n = found
             for line in check_lines(rows):
                 print(line)
             n_bad = sum(bool(row['reason']) for row in rows)
             print(f'{len(rows)} frame(s), {n_bad} refused')
             code = FAILED if n_bad > options.max_failed else DONE
+            if len(rows) < n:
+                print(f'stopped early: {n - len(rows)} not looked at')
+                code = RESUMABLE
     return int(comm.bcast(code))
 
 
-def looked_at(world: World, options: Any) -> list[Row] | None:
-    """Collective: return a row for each frame on rank 0, None elsewhere."""
+def looked_at(
+    world: World, options: Any,
+) -> tuple[list[Row], int] | None:
+    """Collective: look at frames until the end, or a reason to stop.
+
+    Returns a row for each and how many there are, on rank 0; else None.
+    """
     from mpiapp.parallel.agree import agree
     from mpiapp.potentials.kohn_sham import check_method
     from mpiapp.workers.ensembles import handed_out
@@ -55,12 +64,13 @@ def looked_at(world: World, options: Any) -> list[Row] | None:
     assert inputs is not None
     n = min(len(inputs), options.size_limit or len(inputs))
     reading = reading_of(options)
-    mine = [proof_row(inputs, i, reading) for i in handed_out(comm, n)]
+    mine = [proof_row(inputs, i, reading)
+            for i in handed_out(comm, n, world.watch)]
     gathered = comm.gather(mine)
     if gathered is None:
         return None
     return sorted((row for part in gathered for row in part),
-                  key=lambda row: int(row['row']))
+                  key=lambda row: int(row['row'])), n
 
 
 def proof_row(inputs: Inputs, number: int, reading: Reading) -> Row:
@@ -155,11 +165,14 @@ def run_synth(world: World, options: SynthOptions) -> int:
     with agree(comm, 'preparing the folder'):
         if comm.rank == 0:
             started = begin_synth(world, options)
-    collection, settings, n = comm.bcast(started)
+    collection, settings, n, missing = comm.bcast(started)
     faults: list[tuple[int, str]] = []
     if options.dry_run:
-        n = 0
-    for i in handed_out(comm, n):
+        missing = []
+    n_done = 0
+    for at in handed_out(comm, len(missing), world.watch):
+        i = missing[at]
+        n_done += 1
         with_threads(options)
         try:
             structure = collection.load(i % len(collection))
@@ -167,11 +180,12 @@ def run_synth(world: World, options: SynthOptions) -> int:
                        made_pair(structure, i, settings), settings.suffix)
         except Rejection as error:
             faults.append((i, str(error)))
+    n_left = len(missing) - comm.allreduce(n_done)
     gathered = comm.gather(faults)
     code = None
     with agree(comm, 'describing the folder'):
         if gathered is not None:
-            code = end_synth(options, settings, n,
+            code = end_synth(options, settings, n, n_left,
                              sorted(f for part in gathered for f in part))
     return int(comm.bcast(code))
 
@@ -185,6 +199,9 @@ def with_threads(options: Shared) -> None:
 def begin_synth(world: World, options: SynthOptions) -> Any:
     """Open the geometries and the folder; returns what ranks need.
 
+    That is the geometries, the settings, the number of pairs and the
+    numbers of those that are to be made.
+
     Raises:
         InputError: whatever the user must mend.
     """
@@ -196,12 +213,16 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
     n = options.count or len(collection)
     if not len(collection):
         raise InputError(f'{", ".join(options.geometries)}: no geometry')
+    if options.error == 'permuted' and options.ao_order == 'pyscf':
+        raise InputError('--error permuted writes matrices in the order of '
+                         'pyscf under another name: give another --ao-order')
     rattle, kept = shifts_of(options, len(collection), n)
     folder = Path(options.output)
     there = [p for pattern in ('gt_*', 'pred_*') for p in folder.glob(
         pattern)] if folder.is_dir() else []
-    if there and not options.overwrite:
-        raise InputError(f'{folder} holds pairs already: use --overwrite')
+    if there and not (options.overwrite or options.resume):
+        raise InputError(f'{folder} holds pairs already: use --resume to make '
+                         'those that are missing, or --overwrite')
     if there and not (folder / 'synth.json').exists():
         raise InputError(f'{folder} holds pairs that synth has not made: '
                          'name another folder')
@@ -211,7 +232,10 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
         options.forces, rattle, kept, options.seed, f'.{options.kind}')
     check_method(settings.field)
     check_output(folder / 'x.pt', create=not options.dry_run)
-    for path in [] if options.dry_run else there:
+    missing = list(range(n))
+    if there and options.resume:
+        missing = still_missing(options, settings, n)
+    for path in [] if options.dry_run or options.resume else there:
         path.unlink()
     if not options.dry_run:
         # before any pair: a folder that was left halfway is known by it
@@ -220,7 +244,29 @@ def begin_synth(world: World, options: SynthOptions) -> Any:
         print(f'{n} frames of {kept} given: the further {n - kept} are '
               f'shifted at random by {rattle:g} A (--seed {options.seed}; '
               '--rattle X shifts all)')
-    return collection, settings, n
+    return collection, settings, n, missing
+
+
+def still_missing(
+    options: SynthOptions, settings: Any, n: int,
+) -> list[int]:
+    """Return the numbers below n whose pairs an earlier run did not make.
+
+    Raises:
+        InputError: it made them in another way.
+    """
+    from mpiapp.workers.hamiltonian_synth import stem_of
+    folder = Path(options.output)
+    old = json.loads((folder / 'synth.json').read_text('utf-8'))
+    new = json.loads(json.dumps(about(options, settings, n, False)))
+    differ = sorted(key for key in new.keys() | old.keys()
+                    if key != 'complete' and new.get(key) != old.get(key))
+    if differ:
+        raise InputError(f'{folder} was made with other settings '
+                         f'({", ".join(differ)}): use --overwrite')
+    return [i for i in range(n) if not all(
+        (folder / f'{prefix}{stem_of(i)}{settings.suffix}').exists()
+        for prefix in ('gt_', 'pred_'))]
 
 
 def shifts_of(
@@ -244,23 +290,36 @@ def describe(
 ) -> None:
     """Write beside the pairs what they are, and whether all are there."""
     from mpiapp.store.files import replacing
-    about: Mapping[str, Any] = {
-        'geometries': list(options.geometries), 'count': n,
-        'complete': complete, **asdict(settings)}
     with replacing(Path(options.output) / 'synth.json') as part:
-        part.write_text(json.dumps(about, indent=1) + '\n')
+        part.write_text(json.dumps(
+            about(options, settings, n, complete), indent=1) + '\n')
+
+
+def about(
+    options: SynthOptions, settings: Any, n: int, complete: bool,
+) -> Mapping[str, Any]:
+    """Return what is written beside the pairs."""
+    return {'geometries': list(options.geometries), 'count': n,
+            'complete': complete, **asdict(settings)}
 
 
 def end_synth(
-    options: SynthOptions, settings: Any, n: int,
+    options: SynthOptions, settings: Any, n: int, n_left: int,
     faults: Sequence[tuple[int, str]],
 ) -> int:
-    """Write what the folder is, tell what failed; returns the code."""
+    """Write what the folder is, tell what failed; returns the code.
+
+    `n_left` pairs were not begun.
+    """
     for i, text in faults:
         print(f'frame {i}: {text}', file=sys.stderr)
     if options.dry_run:
         print('nothing written')
         return DONE
+    if n_left:
+        print(f'stopped early: {n_left} of {n} pairs are not made yet; go on '
+              'with --resume')
+        return RESUMABLE
     describe(options, settings, n, complete=True)
     print(f'{n - len(faults)} pair(s) with error {options.error} in '
           f'{options.output}, {len(faults)} failed')

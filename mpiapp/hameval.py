@@ -124,7 +124,8 @@ def prepare(world: World, options: RunOptions) -> Prepared:
     from mpiapp.potentials.kohn_sham import check_method
     from mpiapp.store.output import check_output
     paths = [result_path(options), json_path(options)]
-    check_files(options, paths)
+    # the name of the original is of a data set: its last run is in it
+    check_files(options, paths if options.json else paths[:1])
     inputs = inputs_of(options)
     on_gpu = choose_device(options, world)
     evaluation = evaluation_of(options, on_gpu)

@@ -496,6 +496,9 @@ def test_synth_gives_the_same_files_on_any_number_of_ranks(
     (['--output', 'new', '--rattle', '0'], 'there are 4'),
     (['--output', 'new', '--geometries', 'none.xyz'], 'none.xyz'),
     (['--output', 'new', '--error', 'luck'], 'luck'),
+    (['--output', 'new', '--error', 'permuted', '--ao-order', 'pyscf'],
+     'another --ao-order'),
+    (['--resume', '--seed', '9'], r'other settings \(error, seed'),
     (['--output', 'new', '--xc', 'pbe99'], '--xc pbe99'),
 ])
 def test_synth_refuses_what_cannot_be(
@@ -513,8 +516,9 @@ def test_synth_shifts_what_it_uses_again_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = ('--geometries', SMALL, *CHEAP, '--output', tmp_path / 'new')
-    collection, settings, n = begun(*given, '--count', 7)
+    collection, settings, n, missing = begun(*given, '--count', 7)
     assert (n, settings.rattle, settings.unshifted) == (7, 0.02, 4)
+    assert missing == list(range(7))
     assert '7 frames of 4 given: the further 3 are shifted at random by ' \
         '0.02 A' in capsys.readouterr().out
     where = collection.load(0).positions
@@ -524,6 +528,35 @@ def test_synth_shifts_what_it_uses_again_and_says_so(
     assert not begun(*given, '--count', 4)[1].rattle
     assert begun(*given, '--rattle', '0.1')[1].unshifted == 0
     assert not capsys.readouterr().out
+
+
+def test_synth_stops_in_good_order_and_goes_on(
+    pairs: Path, tmp_path: Path,
+) -> None:
+    given = ('--geometries', SMALL, '--count', 5, '--rattle', '0.03', *CHEAP,
+             '--output', tmp_path)
+    ended = call('synth', *given, '--time-limit', '0.001s', n=2)
+    assert ended.code == 4, ended.output
+    assert 'go on with --resume' in ended.output
+    assert len(list(tmp_path.glob('pred_*'))) <= 2
+    ended = call('synth', *given, '--resume')
+    assert ended.code == 0, ended.output
+    assert json.loads((tmp_path / 'synth.json').read_text())['complete']
+    assert len(list(tmp_path.glob('pred_*'))) == 5
+    # nothing is made twice
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob('*_*')}
+    next(tmp_path.glob('pred_*')).unlink()
+    assert call('synth', *given, '--resume').code == 0
+    changed = [p for p in tmp_path.glob('*_*')
+               if p.stat().st_mtime_ns != before[p]]
+    assert len(changed) == 2
+
+
+def test_check_stops_in_good_order(pairs: Path) -> None:
+    ended = call('check', '--dir_path', pairs, '--basis', 'sto-3g',
+                 '--time-limit', '0.001s')
+    assert ended.code == 4, ended.output
+    assert 'stopped early' in ended.output
 
 
 def test_synth_never_deletes_pairs_of_others(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mpiapp.chemistry.molecules import neutral_formula
 from mpiapp.chemistry.shortlist import Candidates
 from mpiapp.chemistry.skeleton import skeleton_of
 from mpiapp.parallel.agree import agree
+from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.workqueue import WorkQueue
 from mpiapp.records import Column, Ints, Schema, Status, Structure
 from mpiapp.store.ensembles import add_tables
@@ -102,14 +104,22 @@ def add_ensembles(
                 data.descriptors, settings))
 
 
-def handed_out(comm: Any, n: int) -> Iterator[int]:
-    """Collective: yield numbers below n; each goes to one rank."""
+def handed_out(
+    comm: Any, n: int, watch: StopWatch | None = None,
+) -> Iterator[int]:
+    """Collective: yield numbers below n; each goes to one rank.
+
+    None any more, on all ranks, once `watch` has a reason to stop on one.
+    """
     if comm.size == 1:
-        yield from range(n)
+        yield from takewhile(
+            lambda _: watch is None or not watch.check(), range(n))
         return
     queue = WorkQueue(comm, np.arange(n))
     while len(taken := queue.pull(1)):
         yield int(taken[0])
+        if watch is not None and (reason := watch.check()):
+            queue.stop(reason)
     queue.close()
 
 

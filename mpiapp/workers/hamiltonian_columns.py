@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from mpiapp.hamiltonians.metrics import FORCES, LABELS, METRICS
-from mpiapp.records import Column, Schema
+from mpiapp.records import RUN, Column, Schema
 
 #: states a Hamiltonian belongs to
 STATES = {'calc': 'a fresh SCF', 'gt': 'the stored reference',
@@ -90,8 +90,7 @@ RESULTS = (
       for stage, what in (
           ('load', 'reading and proving'), ('scf', 'the SCF of calc'),
           ('forces', 'gradients'), ('restart', 'SCF from other starts'))),
-    Column('rank', 'results', 'i4', '1', 'rank that finished it',
-           volatile=True),
+    *(c for c in RUN if c.name in ('rank', 'finished_at')),
 )
 
 ENERGIES = (
