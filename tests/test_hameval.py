@@ -285,6 +285,19 @@ def test_without_an_action_frames_are_evaluated(
     assert not list(tmp_path.iterdir())
 
 
+@needs_mpirun
+def test_more_ranks_than_frames_are_no_trouble(
+    pairs: Path, tmp_path: Path,
+) -> None:
+    found = []
+    for n in (0, 3):
+        path = tmp_path / f'{n}.h5'
+        ended = call('run', *words(pairs, path), '--limit', 1, n=n)
+        assert ended.code == 0, ended.output
+        found.append(content_digest(path))
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cached_scf_is_used_for_the_same_settings_alone(
