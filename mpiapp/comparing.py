@@ -11,7 +11,7 @@ from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import result_path
 from mpiapp.tuner import (
-    VERIFY_SAMPLES, VERIFY_SHARE, Options, Prepared, beside
+    VERIFY_SAMPLES, VERIFY_SHARE, Options, Prepared, side_path
 )
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def export(options: Options) -> list[str]:
     from mpiapp.store.study_file import write_json
     settings, rows, row = best_of_study(options)
     path = result_path(options).with_suffix('.json') if options.output \
-        else beside(options, '_best_config.json')
+        else side_path(options, '_best_config.json')
     check_output(path)
     write_json(path, best_config(settings, row, options.study_name))
     return [f'{path}: trial {row.ordinal} of {len(rows)}, '
@@ -245,7 +245,7 @@ def prescreened(
     Returns the samples left and the reason of an early stop.
     """
     from mpiapp.parallel.agree import agree
-    path = beside(options, '_hard.json')
+    path = side_path(options, '_hard.json')
     hard: list[list[int]] | None = None
     with agree(world.comm, 'reading the hard samples'):
         if world.comm.rank == 0 and options.resume and path.exists():
@@ -335,7 +335,7 @@ def _validated(
     from mpiapp.reporting.validation import comparison_lines
     from mpiapp.store.study_file import outcome_table, write_json
     told = comparison(prepared, outcomes)
-    path = beside(options, '_validation.json')
+    path = side_path(options, '_validation.json')
     write_json(path, {
         'compared': chosen.where, 'params': chosen.params,
         'baseline': prepared.space.baseline(), 'differences': chosen.other,

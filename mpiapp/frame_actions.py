@@ -255,15 +255,16 @@ def still_missing(
     Raises:
         InputError: it made them in another way.
     """
+    from mpiapp.store.folder import differences
     from mpiapp.workers.hamiltonian_synth import stem_of
     folder = Path(options.output)
     old = json.loads((folder / 'synth.json').read_text('utf-8'))
-    new = json.loads(json.dumps(about(options, settings, n, False)))
-    differ = sorted(key for key in new.keys() | old.keys()
-                    if key != 'complete' and new.get(key) != old.get(key))
-    if differ:
+    lines = differences(old, {**about(options, settings, n, False),
+                              'complete': old.get('complete')})
+    if lines:
+        names = ', '.join(line.partition(':')[0] for line in lines)
         raise InputError(f'{folder} was made with other settings '
-                         f'({", ".join(differ)}): use --overwrite')
+                         f'({names}): use --overwrite')
     return [i for i in range(n) if not all(
         (folder / f'{prefix}{stem_of(i)}{settings.suffix}').exists()
         for prefix in ('gt_', 'pred_'))]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import main as run_program
 from mpiapp.program import result_options, result_path, run_options
-from mpiapp.tuner import ACTIONS, Options, Prepared, beside, settle
+from mpiapp.tuner import ACTIONS, Options, Prepared, settle, side_path
 
 if TYPE_CHECKING:
     from mpiapp.tuning.director import Director
@@ -191,8 +191,8 @@ def check_free(options: Options, prepared: Prepared) -> None:
     """Refuse what `begin` would refuse, before samples are chosen.
 
     Raises:
-        InputError: the study is in the way; another
-            job works on it; trials that are given do not fit.
+        InputError: the study is in the way; another job works on it; trials
+            that are given do not fit.
     """
     from mpiapp.tuner import given_trials
     from mpiapp.tuning.storage import open_for_writing
@@ -381,15 +381,15 @@ def told_at_end(
     from mpiapp.store.study_file import results_json, write_json
     single = begun.rules.objective.single
     weights = importances(begun.book.study)
-    paths = [result_path(options), beside(options, '_results.json')]
+    paths = [result_path(options), side_path(options, '_results.json')]
     write_json(paths[1], results_json(
         rows, best, {'study_name': options.study_name, **begun.settings},
         weights))
     if best:
-        paths.append(beside(options, '_best_config.json'))
+        paths.append(side_path(options, '_best_config.json'))
         write_json(paths[-1], best_config(
             begun.settings, best[0], options.study_name))
-    paths += plot(begun.book.study, beside(options, '_plots'),
+    paths += plot(begun.book.study, side_path(options, '_plots'),
                   options.plots, single)
     baseline = next((r for r in rows if r.source == 'baseline'), None)
     director = begun.director

@@ -22,7 +22,7 @@ __all__ = [
     'Batch', 'Column', 'DESCRIPTORS', 'DONE', 'ENERGIES', 'Evaluation',
     'FAILURES', 'Finished', 'Floats', 'GEOMETRY', 'IDENTITY', 'InputError',
     'Ints', 'Item', 'RELAX', 'RUN', 'Rejection', 'Row', 'Schema', 'Status',
-    'Stream', 'Structure', 'Suspended', 'status_codes',
+    'Stream', 'Structure', 'Suspended', 'status_codes', 'taken',
 ]
 
 Floats = NDArray[np.float64]
@@ -253,6 +253,11 @@ class Suspended:
 
     row: int
     state: bytes
+
+
+def taken(columns: Iterable[Column], *names: str) -> tuple[Column, ...]:
+    """Return the columns of these names, in their order."""
+    return tuple(c for c in columns if c.name in names)
 
 
 IDENTITY = (

@@ -264,7 +264,7 @@ def prepare(options: Options, action: str) -> Prepared:
                     loaded.inputs, cap)
 
 
-def beside(options: Options, end: str) -> Path:
+def side_path(options: Options, end: str) -> Path:
     """Return the path of a file beside the result."""
     path = result_path(options)
     return path.with_name(path.stem + end)
@@ -275,7 +275,7 @@ def written(options: Options) -> list[Path]:
     ends = ['_results.json', '_best_config.json']
     if options.prescreen:
         ends.append('_hard.json')
-    return [result_path(options), *(beside(options, end) for end in ends)]
+    return [result_path(options), *(side_path(options, end) for end in ends)]
 
 
 def _costs(samples: Sequence[Sample], settings: SearchSettings,

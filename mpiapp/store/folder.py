@@ -17,6 +17,7 @@ from mpiapp.errors import InputError
 from mpiapp.locks import take_lock
 from mpiapp.records import Schema
 from mpiapp.store.files import replacing, sync_folder
+from mpiapp.store.output import in_the_way
 from mpiapp.store.packing import schema_digest
 
 FORMAT = 'mpiapp campaign'
@@ -180,15 +181,12 @@ def check_campaign(
     started = (folder / DESCRIPTION).exists() \
         or folder.is_dir() and bool(journal_names(folder))
     stages = stages_of(result)
-    there = [str(p) for p, yes in ((result, result.exists()),
-                                   (folder, started),
-                                   (stages, stages.exists())) if yes]
+    there = [p for p, yes in ((result, result.exists()), (folder, started),
+                              (stages, stages.exists())) if yes]
     if overwrite or not there:
         return True
     if not resume:
-        raise InputError(f'{" and ".join(there)} exist(s) already: use '
-                         '--resume to continue, --overwrite to replace, or '
-                         'another name for the output')
+        raise in_the_way(there)
     if not started:
         raise InputError(
             f'cannot resume {result}: its journals ({folder}) are gone; use '

@@ -61,9 +61,14 @@ def check_written(
             raise InputError(f'{path} would replace {known}, which is read: '
                              'choose another name for the output')
     if there and not may_exist:
-        raise InputError(f'{" and ".join(map(str, there))} exist(s) already: '
-                         'use --resume to continue, --overwrite to replace, '
-                         'or another name for the output')
+        raise in_the_way(there)
+
+
+def in_the_way(there: Iterable[Path]) -> InputError:
+    """Return the error of results that a run would write over unasked."""
+    return InputError(f'{" and ".join(map(str, there))} exist(s) already: '
+                      'use --resume to continue, --overwrite to replace, or '
+                      'another name for the output')
 
 
 def _identity(path: Path | str) -> tuple[int, int]:

@@ -11,13 +11,13 @@ from mpiapp.chemistry.embedding import Facts, bare_structure
 from mpiapp.chemistry.molecules import TableRow
 from mpiapp.chemistry.stereo import stereo_labels
 from mpiapp.records import (
-    IDENTITY, RUN, Column, Floats, Ints, Row, Schema, Status, Structure
+    IDENTITY, RUN, Column, Floats, Ints, Row, Schema, Status, Structure, taken
 )
 from mpiapp.store.files import replacing
 from mpiapp.store.reader import Campaign
 from mpiapp.structures import write_sdf_record
 from mpiapp.workers.choosing import Ensemble, choose
-from mpiapp.workers.embed import BLOCK, taken
+from mpiapp.workers.embed import BLOCK
 from mpiapp.workers.pools import chosen_positions, faults_of
 
 MOLECULES = Schema((

@@ -23,7 +23,7 @@ from mpiapp.chemistry.embedding import (
 from mpiapp.chemistry.molecules import TableRow
 from mpiapp.records import (
     IDENTITY, RUN, Column, Finished, Item, Rejection, Row, Schema, Status,
-    Stream, Suspended
+    Stream, Suspended, taken
 )
 
 log = logging.getLogger('mpiapp')
@@ -32,11 +32,6 @@ log = logging.getLogger('mpiapp')
 BLOCK = 2
 #: molecules whose preparation a rank remembers
 MOST_PREPARED = 8
-
-
-def taken(columns: Sequence[Column], *names: str) -> tuple[Column, ...]:
-    """Return the columns of these names, in their order."""
-    return tuple(c for c in columns if c.name in names)
 
 
 ATTEMPTS = Schema((

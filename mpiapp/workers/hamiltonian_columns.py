@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from mpiapp.hamiltonians.metrics import FORCES, LABELS, METRICS
-from mpiapp.records import RUN, Column, Schema
+from mpiapp.records import RUN, Column, Schema, taken
 
 #: states a Hamiltonian belongs to
 STATES = {'calc': 'a fresh SCF', 'gt': 'the stored reference',
@@ -90,7 +90,7 @@ RESULTS = (
       for stage, what in (
           ('load', 'reading and proving'), ('scf', 'the SCF of calc'),
           ('forces', 'gradients'), ('restart', 'SCF from other starts'))),
-    *(c for c in RUN if c.name in ('rank', 'finished_at')),
+    *taken(RUN, 'rank', 'finished_at'),
 )
 
 ENERGIES = (

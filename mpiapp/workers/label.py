@@ -24,10 +24,9 @@ from mpiapp.optimize import optimizer as make_optimizer
 from mpiapp.potentials.base import Potential
 from mpiapp.records import (
     RUN, Batch, Column, Finished, Floats, Rejection, Row, Schema, Status,
-    Stream, Structure, Suspended
+    Stream, Structure, Suspended, taken
 )
 from mpiapp.units import EV_PER_AMU_A2_FS2, EV_PER_KELVIN
-from mpiapp.workers.embed import taken
 from mpiapp.workers.label_items import LabelItem, Subject, seed_of
 from mpiapp.workers.legs import Legs, Stopped
 
