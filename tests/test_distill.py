@@ -90,6 +90,17 @@ def test_training_keeps_the_split_of_the_labels(
         assert [f.split for f in frames.read(path)] == marks
 
 
+def test_labelled_structures_are_read_as_atoms(serial: Path) -> None:
+    campaign = load(serial)
+    row = int(campaign.table.index[
+        campaign.table.status == Status.CONVERGED][0])
+    first = frames.read(serial)[0]
+    atoms = campaign.atoms(row)
+    np.testing.assert_array_equal(atoms.numbers, first.numbers)
+    np.testing.assert_allclose(atoms.positions, first.positions, atol=1e-8)
+    assert (campaign.table.finished_at > 1e9).all()
+
+
 def test_extxyz_has_the_same_structures(serial: Path) -> None:
     a, b = frames.read(serial), frames.read(serial.with_suffix('.xyz'))
     assert len(a) == len(b) > TOTAL // 2

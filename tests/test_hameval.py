@@ -110,6 +110,15 @@ def test_the_file_has_its_groups_units_and_summary(reference: Path) -> None:
     assert (table['pred-gt/energy_diff'] > 0).all()
 
 
+def test_frames_are_read_as_atoms_in_angstrom(reference: Path) -> None:
+    campaign = load(reference)
+    for row, molecule in enumerate(campaign.table['molecule']):
+        atoms = campaign.atoms(row)
+        assert atoms.get_chemical_formula() == molecule
+        distances = atoms.get_all_distances()
+        assert 0.8 < distances[distances > 0].min() < 1.2
+
+
 def test_the_summary_is_that_of_the_rows(reference: Path) -> None:
     campaign = load(reference)
     overall = campaign.summary['overall'].set_index(['pair', 'metric'])

@@ -263,8 +263,10 @@ def test_no_sound_sample_is_left(data_dir: Path, tmp_path: Path) -> None:
 def test_export_and_validate_say_what_is_missing(
     data_dir: Path, tmp_path: Path,
 ) -> None:
-    ended = run('hpo', 'export', '--storage', tmp_path / 'no.log')
-    assert ended.code == 2 and 'no such file' in ended.output
+    for storage in (tmp_path / 'no.log', f'sqlite:///{tmp_path}/no.sqlite'):
+        ended = run('hpo', 'export', '--storage', storage)
+        assert ended.code == 2 and 'no such file' in ended.output
+    assert not list(tmp_path.iterdir())
     start(data_dir, tmp_path)
     ended = run('hpo', 'export', '--storage', tmp_path / 'x.log',
                 '--study-name', 'other')

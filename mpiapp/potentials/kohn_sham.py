@@ -21,6 +21,8 @@ from mpiapp.records import Floats, InputError, Rejection
 LOOSE_TOL = 1e-5
 #: ways out for an SCF that has not converged, in this order
 LADDER = ('level_shift', 'damping', 'newton')
+#: a basis that has none of these is none
+PROBES = ('H', 'C', 'Fe', 'I')
 #: Hartree; shift of the virtual orbitals on the first rung
 LEVEL_SHIFT = 0.3
 #: part of the old Fock matrix that is kept on the second rung
@@ -108,11 +110,19 @@ def check_method(settings: FieldSettings) -> None:
     except (KeyError, ValueError, AttributeError) as error:
         raise InputError(f'--xc {settings.xc}: PySCF knows no such '
                          f'functional ({error})') from error
-    try:
-        basis_of('H', settings.basis)
-    except Rejection as error:
+    faults = [_fault_of(symbol, settings.basis) for symbol in PROBES]
+    if all(faults):
         raise InputError(f'--basis {settings.basis}: PySCF knows no such '
-                         f'basis ({error.message})') from error
+                         f'basis ({faults[0]})')
+
+
+def _fault_of(symbol: str, basis: str) -> str:
+    """Return why a basis has no shells of an element, '' if it has."""
+    try:
+        basis_of(symbol, basis)
+    except Rejection as error:
+        return error.message
+    return ''
 
 
 def same_functional(one: str, other: str) -> bool:

@@ -38,6 +38,8 @@ def structure(campaign: Campaign, row: int) -> Structure:
         'charge': 0, 'unpaired': 0, 'name': f'record {row}',
         **campaign.table.loc[row].to_dict()}
     values |= {n: campaign.ragged(n, row) for n in GRAPH if n in names}
+    if 'x_start' not in values:
+        values['x_start'] = campaign.positions(row)
     return stored_structure(values)
 
 

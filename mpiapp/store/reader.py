@@ -21,6 +21,7 @@ from mpiapp.store.layout import (
 )
 from mpiapp.store.packing import RowPacker, little, schema_from_json
 from mpiapp.store.seal import check_seal
+from mpiapp.units import ANGSTROM_PER_BOHR
 
 if TYPE_CHECKING:
     import pandas
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: the group that holds the stages of a refinement
 STAGES = 'stages'
+#: columns that may hold where the atoms are, the first that is there
+POSITIONS = ('x_final', 'positions', 'x')
 
 
 RowReader = Callable[[str, Ints], list[NDArray[Any]]]
@@ -167,8 +170,19 @@ class Campaign:
             return read_settings(file[self.root or '/'])
 
     def positions(self, row: int) -> Floats:
-        """Return the final positions [n_atoms, 3] A of a record."""
-        return self.ragged('x_final', row)
+        """Return the final positions [n_atoms, 3] A of a record.
+
+        Where nothing is moved (`hameval`, `distill label`) those it has.
+
+        Raises:
+            IndexError: no such row.
+            KeyError: the records of this campaign have no positions.
+        """
+        name = next((name for name in POSITIONS if name in self.schema),
+                    POSITIONS[0])
+        found = self.ragged(name, row)
+        return found * ANGSTROM_PER_BOHR \
+            if self.schema[name].unit == 'bohr' else found
 
     def atoms(self, row: int) -> Any:
         """Return a record as `ase.Atoms` at its final positions.

@@ -109,11 +109,12 @@ def open_for_reading(where: str) -> Any:
     Raises:
         InputError: missing, damaged, not to be reached.
     """
-    if is_url(where):
+    path = sqlite_file(where) if is_url(where) else Path(where)
+    if path is not None and not path.is_file():
+        # SQLite would make an empty one
+        raise InputError(f'--storage {storage_of(where)}: no such file')
+    if path is None or is_url(where):
         return _database(where)
-    path = Path(where)
-    if not path.is_file():
-        raise InputError(f'--storage {path}: no such file')
     lines_of(path)
     return _journal(path)
 

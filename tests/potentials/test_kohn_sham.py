@@ -248,3 +248,16 @@ def test_without_hooks_of_the_scf_the_numbers_are_the_same(
     b = solved()
     assert b.start_energy == pytest.approx(a.start_energy, abs=1e-12)
     np.testing.assert_allclose(a.fock, b.fock, atol=1e-12)
+
+
+@pytest.mark.parametrize('basis, known', [
+    ('def2-svp', True), ('crenbl', True), ('no-such', False)])
+def test_a_basis_is_known_where_any_common_element_has_it(
+    basis: str, known: bool,
+) -> None:
+    settings = FieldSettings(basis=basis)
+    if known:
+        check_method(settings)
+    else:
+        with pytest.raises(InputError, match='knows no such basis'):
+            check_method(settings)
