@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -414,10 +415,17 @@ class Calculator:
 def _quiet() -> Iterator[None]:
     """Keep what mace-torch and PyTorch tell off the terminal."""
     import io
-    with contextlib.redirect_stdout(io.StringIO()), \
-            warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
+
+    # mace-torch speaks through the root logger
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), \
+                warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -105,9 +105,11 @@ class GroupWorker:
         trials = [Trial(c, self._blank(c)) for c in cells]
         try:
             self._measure(trials)
-        except Exception:  # beside the cells: of the oracle, say
+        except Exception as error:  # beside the cells: of the oracle, say
             for t in trials:
-                t.decide(FAILED, 'outside the cell', traceback.format_exc())
+                t.decide(FAILED, 'outside the cell: '
+                         f'{type(error).__name__}: {error}',
+                         traceback.format_exc())
         rows = [t.row for t in trials]
         lost = undecided(cells, rows)
         if lost:

@@ -77,13 +77,20 @@ class Allocations:
         return found
 
 
-def allocations(act: Callable[[], Any], device: str) -> Allocations:
-    """Return what a call allocates, from the profiler of PyTorch."""
+def recorded(device: str, **options: Any) -> Any:
+    """Return PyTorch's profiler of what runs in a block."""
+    # its library tells on the terminal when it starts and stops
+    os.environ.setdefault('KINETO_LOG_LEVEL', '6')
     from torch.profiler import ProfilerActivity, profile
     activities = [ProfilerActivity.CPU]
     if device == 'cuda':
         activities.append(ProfilerActivity.CUDA)
-    with profile(activities=activities, profile_memory=True) as found:
+    return profile(activities=activities, **options)
+
+
+def allocations(act: Callable[[], Any], device: str) -> Allocations:
+    """Return what a call allocates, from the profiler of PyTorch."""
+    with recorded(device, profile_memory=True) as found:
         act()
     events = found.profiler.kineto_results.events()
     memory = sorted((e.start_ns(), e.nbytes()) for e in events
