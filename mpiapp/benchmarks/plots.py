@@ -5,7 +5,7 @@ the file has what it shows.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ Rows = Sequence[Mapping[str, Any]]
 SIZE = (6.4, 4.2)
 #: labels of a legend at most
 MOST = 12
+#: labels that a legend inside the picture may have
+FEW = 4
 
 
 def draw_all(content: Mapping[str, Any], stem: Path) -> list[Path]:
@@ -30,14 +32,33 @@ def draw_all(content: Mapping[str, Any], stem: Path) -> list[Path]:
     written = []
     for name, draw in PICTURES.items():
         figure, axes = pyplot.subplots(figsize=SIZE, layout='constrained')
+        axes.set_prop_cycle(color=pyplot.get_cmap('tab20').colors[::2]
+                            + pyplot.get_cmap('tab20').colors[1::2])
         if draw(axes, content):
-            if axes.get_legend_handles_labels()[1]:
-                axes.legend(fontsize=7)
+            add_legend(figure, axes)
             path = stem.with_name(f'{stem.name}_{name}.png')
             figure.savefig(path, dpi=150)
             written.append(path)
         pyplot.close(figure)
     return written
+
+
+def add_legend(figure: Any, axes: Any) -> None:
+    """Add a legend where there are labels, beside the picture if many."""
+    labels = axes.get_legend_handles_labels()[1]
+    if len(labels) > FEW:
+        figure.set_size_inches(SIZE[0] + 2, SIZE[1])
+        figure.legend(loc='outside right center', fontsize=7)
+    elif labels:
+        axes.legend(fontsize=7)
+
+
+def mark(axes: Any, values: Iterable[int]) -> None:
+    """Mark these whole numbers, and no others, on a logarithmic x axis."""
+    axes.set_xscale('log')
+    axes.set_xticks(sorted(set(values)))
+    axes.xaxis.set_major_formatter('{x:.0f}')
+    axes.xaxis.minorticks_off()
 
 
 def timed(content: Mapping[str, Any]) -> Rows:
@@ -81,8 +102,9 @@ def latency(axes: Any, content: Mapping[str, Any]) -> bool:
                           for r in members], '-', lw=1,
                       color=points[0].get_color())
         drawn = True
+    mark(axes, (r['n_atoms'] for r in rows))
     axes.set(xlabel='atoms', ylabel='ms, median and MAD; line: fit',
-             xscale='log', yscale='log', title='Energy and forces, batch 1')
+             yscale='log', title='Energy and forces, batch 1')
     return drawn
 
 
@@ -109,8 +131,9 @@ def throughput(axes: Any, content: Mapping[str, Any]) -> bool:
             axes.axvline(law['knee_batch'], ls=':', lw=1,
                          color=line.get_color())
         drawn = True
+    mark(axes, (r['batch'] for r in rows))
     axes.set(xlabel='batch (dotted: knee)', ylabel='structures/s',
-             xscale='log', title='Throughput against batch')
+             title='Throughput against batch')
     return drawn
 
 
