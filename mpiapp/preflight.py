@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mpiapp import relaxation
+from mpiapp import planning, relaxation
 from mpiapp.config import not_negative, option
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.launch import DONE, USAGE, World
@@ -142,11 +142,11 @@ def check_input(
     from mpiapp.checks.computing import open_input, readable
     from mpiapp.checks.table import FAIL, on_all, on_root
     opened: list[Input] = []
-    words = relaxation.inputs(options)
+    words = planning.inputs(options)
 
     def read() -> str:
         opened.append(open_input(
-            words, lambda n: relaxation.window(options, n), spool))
+            words, lambda n: planning.window(options, n), spool))
         return readable(opened[0])
     findings = [on_root(world.comm, 'input', read)]
     found = opened[0] if opened else None
@@ -190,7 +190,7 @@ def startable(options: Options) -> str:
     plain = relaxation.Options(**{
         f.name: getattr(options, f.name)
         for f in fields(relaxation.Options)})
-    prepared = relaxation.prepare(replace(plain, dry_run=True))
+    prepared = planning.prepare(replace(plain, dry_run=True))
     remove_spooled(prepared.collection)
     return 'options, molecule table and stages are sound'
 

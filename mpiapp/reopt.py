@@ -15,12 +15,11 @@ from mpiapp.analysis import run_analysis
 from mpiapp.config import checked
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, World, launch
+from mpiapp.planning import Prepared, describe, make_worker, prepare
 from mpiapp.program import guard_sample
 from mpiapp.program import main as run_program
 from mpiapp.program import remove_spooled, resources_of, result_path
-from mpiapp.relaxation import (
-    Options, Prepared, describe, make_worker, prepare, settle
-)
+from mpiapp.relaxation import Options, settle
 
 if TYPE_CHECKING:
     from mpiapp.engine import Outcome

@@ -56,6 +56,9 @@ ALLOWED: dict[str, set[str]] = {
     'relaxation': (GROUND | STEPS
                    | {'parallel', 'program', 'refinement', 'analysis'}
                    | OUTPUT | WORK),
+    'planning': (GROUND | STEPS
+                 | {'parallel', 'program', 'refinement', 'relaxation'}
+                 | OUTPUT | WORK),
     'searching': BELOW | {'program'},
     'tuner': BELOW | {'program', 'searching'},
     **{unit: BELOW | {'program', 'searching', 'tuner'}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mpiapp import potentials, relaxation
+from mpiapp import planning, potentials, relaxation
 from mpiapp.records import InputError
 from mpiapp.store import folder
 
@@ -43,7 +43,7 @@ def start(prepared):
 
 def test_the_choice_is_stored_and_taken_over_on_resume(
         tmp_path, data_dir, chooses):
-    prepared = relaxation.prepare(options_for(tmp_path, data_dir))
+    prepared = planning.prepare(options_for(tmp_path, data_dir))
     # the user's own structures decide
     assert chooses.asked == [('auto', 2)]
     # and what is to be done with them: 5 records of 117 atoms
@@ -51,7 +51,7 @@ def test_the_choice_is_stored_and_taken_over_on_resume(
     assert prepared.plan.settings['backend'] == 'poly'
     start(prepared)
     chooses.answer = 'reference'
-    again = relaxation.prepare(options_for(tmp_path, data_dir, resume=True))
+    again = planning.prepare(options_for(tmp_path, data_dir, resume=True))
     assert chooses.asked[-1] == ('poly', 2)
     assert json.dumps(again.plan.settings) == json.dumps(
         prepared.plan.settings)
@@ -59,8 +59,8 @@ def test_the_choice_is_stored_and_taken_over_on_resume(
 
 def test_another_back_end_by_name_does_not_resume(
         tmp_path, data_dir, chooses):
-    start(relaxation.prepare(options_for(tmp_path, data_dir)))
-    changed = relaxation.prepare(options_for(
+    start(planning.prepare(options_for(tmp_path, data_dir)))
+    changed = planning.prepare(options_for(
         tmp_path, data_dir, resume=True, backend='reference'))
     assert changed.plan.settings['backend'] == 'reference'
     with pytest.raises(InputError, match='backend'):
@@ -68,9 +68,9 @@ def test_another_back_end_by_name_does_not_resume(
 
 
 def test_the_work_is_that_of_the_window(tmp_path, data_dir, chooses):
-    relaxation.prepare(options_for(tmp_path, data_dir))
+    planning.prepare(options_for(tmp_path, data_dir))
     whole = chooses.atom_steps
-    relaxation.prepare(options_for(tmp_path, data_dir, end_index=1))
+    planning.prepare(options_for(tmp_path, data_dir, end_index=1))
     assert chooses.atom_steps == pytest.approx(whole / 5, rel=0.05)
 
 

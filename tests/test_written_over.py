@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mpiapp import (
-    conformers, evaluation, frame_actions, hameval, labelling, relaxation,
-    report, tssearch, tuner, validate
+    conformers, evaluation, frame_actions, hameval, labelling, planning,
+    relaxation, report, tssearch, tuner, validate
 )
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
@@ -24,7 +24,7 @@ HERE = World(SerialComm(), SEAT, (SEAT,))
 #: what comes before any work: (options class, settle, prepare)
 PARTS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     'tssearch': (tssearch.Options, tssearch.settle, tssearch.prepare),
-    'reopt': (relaxation.Options, relaxation.settle, relaxation.prepare),
+    'reopt': (relaxation.Options, relaxation.settle, planning.prepare),
     'conformers': (conformers.Options, conformers.settle,
                    conformers.prepare),
     'label': (labelling.Options, labelling.settle, labelling.prepare),

@@ -20,6 +20,8 @@ Rows = Sequence[Mapping[str, Any]]
 SIZE = (6.4, 4.2)
 #: labels of a legend at most
 MOST = 12
+#: colours after the first ten, their pale sisters
+PALE = ['#aec7e8', '#ffbb78', '#98df8a', '#ff9896', '#c5b0d5']
 #: labels that a legend inside the picture may have
 FEW = 4
 
@@ -32,8 +34,7 @@ def draw_all(content: Mapping[str, Any], stem: Path) -> list[Path]:
     written = []
     for name, draw in PICTURES.items():
         figure, axes = pyplot.subplots(figsize=SIZE, layout='constrained')
-        axes.set_prop_cycle(color=pyplot.get_cmap('tab20').colors[::2]
-                            + pyplot.get_cmap('tab20').colors[1::2])
+        axes.set_prop_cycle(color=[f'C{i}' for i in range(10)] + PALE)
         if draw(axes, content):
             add_legend(figure, axes)
             path = stem.with_name(f'{stem.name}_{name}.png')
