@@ -15,12 +15,15 @@ import pytest
 
 from mpiapp import distill as program
 from mpiapp import labelling
+from mpiapp.chemistry.molecules import TableRow
 from mpiapp.config import parser, read_options
 from mpiapp.distillation import bundling, frames, proofs, testing, verdicts
 from mpiapp.errors import InputError
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
 from mpiapp.store.reader import load
+from mpiapp.workers.label_items import Subject
+from mpiapp.workers.label_plan import valid_names
 from tests.distillation import small
 from tests.jobs import Ended, needs_mpirun, run, run_and
 
@@ -88,6 +91,20 @@ def test_training_keeps_the_split_of_the_labels(
     marks = list(table[table.status == Status.CONVERGED].split)
     for path in (serial, serial.with_suffix('.xyz')):
         assert [f.split for f in frames.read(path)] == marks
+
+
+@pytest.mark.parametrize('names, share, n', [
+    (('a', 'b'), 0.05, 1), (('a',), 0.05, 0), (('a', 'b'), 0.0, 0),
+    (tuple(map(str, range(200))), 0.2, None)])
+def test_of_several_molecules_one_at_least_is_for_validation(
+    names: tuple[str, ...], share: float, n: int | None,
+) -> None:
+    subjects = [Subject(TableRow(name, '', '', 'C', 'CH4'), 5, False, False)
+                for name in names]
+    found = valid_names(subjects, share, 0)
+    ours = [name for name in names if frames.in_validation(name, share, 0)]
+    assert len(found) == n if n is not None else list(found) == ours
+    assert valid_names(subjects, share, 0) == found
 
 
 def test_labelled_structures_are_read_as_atoms(serial: Path) -> None:
@@ -499,7 +516,8 @@ def test_commands_and_options_of_the_page_exist() -> None:
     script = (ROOT / 'jobs' / 'distill.sbatch').read_text()
     text = re.sub(r'\\\n\s*', ' ', page + script)
     lines = re.findall(r"(?:mpiapp\.|')distill (\w+)'? ([^`\n|]+)",
-                       text.replace('$DEVICE', 'cuda'))
+                       text.replace('$DEVICE', 'cuda')
+                       .replace('$TEST_OPTIONS', '--picoseconds 1'))
     assert {name for name, _ in lines} == set(classes)
     for name, line in lines:
         # a variable of the script stands for any value

@@ -109,15 +109,19 @@ def kind_of(plane_angle: float, twist: float, contact: float) -> str:
 def laid_flat(numbers: NDArray[np.int32], positions: Floats) -> Floats:
     """Return positions [n_atoms, 3] A in the xy plane, long axis on x.
 
-    The centroid of the heavy atoms is the origin.  A molecule as long as
-    wide has its first heavy atom on y: the corner of a ring that stands.
+    The centroid of the heavy atoms is the origin, and their plane is laid
+    flat; of all atoms where fewer than three are heavy.  A molecule as long
+    as wide has its first heavy atom on y: the corner of a ring that stands.
     """
     heavy = positions[numbers > 1]
+    if len(heavy) < 3:
+        heavy = positions
     middle = heavy.mean(axis=0)
-    _, s, axes = np.linalg.svd(heavy - middle, full_matrices=False)
+    # one or two atoms have a plane as well: any through them
+    _, s, axes = np.linalg.svd(heavy - middle, full_matrices=len(heavy) < 3)
     x, z = axes[0], axes[2]
     y = np.cross(z, x)
-    if s[0] - s[1] < ROUND * s[0]:
+    if len(s) > 1 and s[0] - s[1] < ROUND * s[0]:
         y = heavy[0] - middle
         y = y - (y @ z) * z
         y /= np.linalg.norm(y)

@@ -105,14 +105,18 @@ def valid_names(
 ) -> tuple[str, ...]:
     """Return the names of the molecules for validation.
 
-    Decided by the same rule as in training; see `distillation.frames`.
+    Decided by the same rule as in training (`distillation.frames`); of
+    several molecules one at least, as training can't do without.
     """
     import hashlib
 
     def drawn(name: str) -> float:
         digest = hashlib.sha256(f'{seed}\n{name}'.encode()).digest()
         return int.from_bytes(digest[:8], 'little') / 2.0 ** 64
-    return tuple(s.name for s in subjects if drawn(s.name) < share)
+    drawn_of = {s.name: drawn(s.name) for s in subjects}
+    if share > 0 and len(drawn_of) > 1:
+        share = max(share, np.nextafter(min(drawn_of.values()), 1.0))
+    return tuple(n for n, value in drawn_of.items() if value < share)
 
 
 def closing(table: Any, left_out: Sequence[str], path: Path) -> str:

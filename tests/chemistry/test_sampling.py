@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpiapp.chemistry.arrangements import (
-    DIMERS, TOUCH, Monomer, dimer, nearest_distance, pushed_apart
+    DIMERS, NEAREST, TOUCH, Monomer, dimer, nearest_distance, pushed_apart
 )
 from mpiapp.chemistry.dimers import measure
 from mpiapp.chemistry.fragments import canonical, fragments, has_aromatic
@@ -51,6 +51,20 @@ def test_stacks_have_the_distances_of_their_kind(
     assert slips[0] <= slip.min() and slip.max() < slips[1]
     # stacks beyond 4.4 A are there too: models tend to lose them
     assert (vertical > 4.4).sum() > 3 and (vertical < 3.5).sum() > 3
+
+
+@pytest.mark.parametrize('numbers', [
+    (8, 1, 1), (6, 8, 1, 1, 1, 1), (7, 7), (18,)])
+def test_molecules_of_few_heavy_atoms_touch(
+    rng: np.random.Generator, numbers: tuple[int, ...],
+) -> None:
+    one = Monomer(np.array(numbers, np.int32),
+                  1.5 * rng.standard_normal((len(numbers), 3)))
+    for second in (one, benzene()):
+        x = dimer('contact', one, second, rng)
+        apart = np.linalg.norm(
+            x[:len(numbers), None] - x[None, len(numbers):], axis=2)
+        assert NEAREST[0] - 1e-9 < apart.min() < NEAREST[1] + 1e-9
 
 
 def test_t_shapes_are_perpendicular(rng: np.random.Generator) -> None:

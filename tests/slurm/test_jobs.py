@@ -1,6 +1,7 @@
 """The project's own batch scripts on a Slurm: drain, requeue, join."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -261,6 +262,28 @@ def test_an_interactive_session_ends_by_ctrl_c_and_goes_on_in_the_next(
     assert 'resuming' in output
     assert content_digest(
         queue.folder / 'runs/interactive.h5') == expected
+
+
+@pytest.mark.slow
+def test_a_student_is_made_and_proved_in_one_job(queue: Queue) -> None:
+    (queue.folder / 'molecules.csv').write_text(
+        'name,r_group,screen_group,smiles\nheld,,,CC\nmethanol,,,CO\n'
+        'methylamine,,,CN\nwater,,,O\n')
+    queue.submit(
+        'distill.sbatch', ('--ntasks=2',), ['molecules.csv'],
+        TEACHER='gfn2', TOTAL='24', UNSEEN='2', EPOCHS='1',
+        TEST_OPTIONS='--proofs errors')
+    queue.wait()
+    output, out = queue.output(), queue.folder / 'runs/distill'
+    ends = re.findall(r'mpiapp.distill (\w+) ended with .* (\d)\n', output)
+    assert [name for name, _ in ends] == ['label', 'label', 'train', 'test']
+    assert {code for _, code in ends} <= {'0', '3'}, output
+    labels = load(out / 'labels.h5')
+    assert labels.complete and labels.n_records == 24
+    assert not any('held' in name for name in labels.table.molecule)
+    report = json.loads((out / 'report.json').read_text())
+    assert [part['n'] for part in report['errors']
+            if part['subset'] == 'all'] == [2]
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda p: p.name)
