@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiapp.errors import InputError
-from mpiapp.parallel.launch import DONE, RESUMABLE, World
+from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import (
     check_files, result_options, result_path, run_options, unchanged_inputs
 )
@@ -62,8 +62,8 @@ def check_options(options: Any) -> None:
 def run_analysis(world: World, options: Any) -> int:
     """Collective: analyse the file that the options name.
 
-    `options` are those of `reopt`.  Returns the exit code: 0, or 4 after an
-    early stop.
+    `options` are those of `reopt`.  Returns the exit code: 0 however many
+    of the analysed records had failed, or that of an unfinished run.
     """
     from mpiapp import engine
     from mpiapp.chemistry.descriptors import descriptor_settings
@@ -87,7 +87,7 @@ def run_analysis(world: World, options: Any) -> int:
     with agree(world.comm, 'writing the tables'):
         if world.comm.rank == 0:
             finish(plan, outcome)
-    return RESUMABLE if outcome.stopped else DONE
+    return outcome.exit_code(len(outcome.statuses), False)
 
 
 def prepare(options: Any) -> Prepared:
@@ -205,9 +205,7 @@ def finish(plan: Plan, outcome: Outcome) -> None:
     state = '' if campaign.complete else ' (the analysed file is partial)'
     print(f'analysed      {n_done} record(s) in {clock(outcome.wall)} on '
           f'{len(outcome.ranks)} rank(s){state}')
-    stopped = f'stopped early ({outcome.stopped}), go on with --resume'
-    print(f'exit code {RESUMABLE}: {stopped}' if outcome.stopped
-          else f'exit code {DONE}: done', flush=True)
+    print(outcome.verdict(len(outcome.statuses), False), flush=True)
 
 
 def closing_lines(

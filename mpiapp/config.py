@@ -23,9 +23,10 @@ from mpiapp.errors import InputError
 T = TypeVar('T')
 
 EXIT_CODES = (
-    'exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong usage or '
-    'input, nothing computed; 3 finished, but more records than --max-failed '
-    'failed; 4 stopped early by a signal or time limit, go on with --resume')
+    'exit codes: 0 done; 1 stopped by an unforeseen error, or results were '
+    'lost (--resume); 2 wrong usage or input, nothing computed; 3 finished, '
+    'but more records than --max-failed failed; 4 stopped early by a '
+    'signal or time limit, go on with --resume')
 
 
 def option(

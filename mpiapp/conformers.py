@@ -150,7 +150,7 @@ def run(world: World, options: Options) -> int:
         return DONE
     progress = make_attempts(world, options, prepared, worker)
     last = progress.outcomes[-1]
-    if last.stopped:
+    if last.unfinished:
         if comm.rank == 0:
             print(last.verdict(options.max_failed, options.strict),
                   flush=True)
@@ -252,7 +252,7 @@ def make_attempts(
             # the attempts are ours now: these are of an earlier run
             prepared.paths.sdf.unlink(missing_ok=True)
             prepared.paths.result.unlink(missing_ok=True)
-        if progress.outcomes[-1].stopped:
+        if progress.outcomes[-1].unfinished:
             return progress
         progress.found.update(sort_together(
             world.comm, prepared, progress.attempts, stale))

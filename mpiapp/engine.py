@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,20 @@ class Outcome:
         """Return the exit code that all programs share."""
         if self.stopped:
             return launch.RESUMABLE
+        if self.unfinished:
+            return launch.STOPPED
         n_failed = self.n_failed(strict)
         return launch.FAILED if n_failed > max_failed else launch.DONE
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether records are left: stopped, or results were lost."""
+        return bool(self.stopped) or self.n_pending > 0
+
+    @property
+    def n_pending(self) -> int:
+        """Count the wanted records without a result."""
+        return int((self.statuses == Status.PENDING).sum())
 
     def n_failed(self, strict: bool) -> int:
         """Count what failed; with `strict` unconverged records too."""
@@ -136,16 +148,22 @@ class Outcome:
         return int(np.isin(self.statuses, [int(s) for s in bad]).sum())
 
     def verdict(self, max_failed: int, strict: bool) -> str:
-        """Say in a sentence why the exit code is what it is."""
-        code = self.exit_code(max_failed, strict)
+        """Tell the exit code and why it is what it is."""
+        return (f'exit code {self.exit_code(max_failed, strict)}: '
+                + self.reason(max_failed, strict))
+
+    def reason(self, max_failed: int, strict: bool) -> str:
+        """Say why the exit code is what it is."""
         n_failed = self.n_failed(strict)
-        return f'exit code {code}: ' + {
+        return {
             launch.DONE: 'done',
+            launch.STOPPED: f'{self.n_pending} record(s) that were worked on '
+            'have no readable result, go on with --resume',
             launch.FAILED: f'finished, but {n_failed} record(s) failed, were '
             f'rejected or broke, and --max-failed allows {max_failed}',
             launch.RESUMABLE: f'stopped early ({self.stopped}), go on with '
             '--resume',
-        }[code]
+        }[self.exit_code(max_failed, strict)]
 
 
 Worker = Callable[[Stream], Iterator[Finished | Suspended]]
@@ -183,9 +201,10 @@ def run(world: World, plan: Plan, worker: Worker) -> Outcome:
     statuses, seconds = write(world, plan, path, ranks, wall)
     if opened is not None:
         opened.close()
-    pending = bool((statuses == Status.PENDING).any())
-    reason = REASONS.get(stopped, '') if pending else ''
-    return Outcome(statuses, reason, wall, ranks, seconds)
+    outcome = Outcome(statuses, '', wall, ranks, seconds)
+    if outcome.n_pending:
+        return replace(outcome, stopped=REASONS.get(stopped, ''))
+    return outcome
 
 
 def _work_on(
@@ -339,6 +358,8 @@ def write(
     statuses = None
     if found is not None:
         statuses = found.progress(plan.n_records).status
+        if (plan.wanted & (statuses == Status.PENDING)).any():
+            starting.warn_of_damage(found)
         statuses[~plan.wanted & (statuses == 0)] = Status.SKIPPED
     statuses = comm.bcast(statuses)
     timeline = {

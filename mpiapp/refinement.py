@@ -105,7 +105,7 @@ def run_stages(
             run.relax, StageRecords(campaign, run.charge_policy), potential,
             sample=sample)
         outcomes.append(engine.run(world, staged, worker))
-        if outcomes[-1].stopped:
+        if outcomes[-1].unfinished:
             break
         before = staged.result
     return outcomes

@@ -98,7 +98,7 @@ def run(world: World, options: Options) -> int:
         return DONE
     outcomes = run_refined(world, prepared, worker)
     end = outcomes[-1]
-    if not end.stopped:
+    if not end.unfinished:
         end = replace(end, statuses=joined_statuses(outcomes))
     # that of the survivors, where ranks died
     comm = world.comm
@@ -121,7 +121,7 @@ def run_refined(
     plan, stages = prepared.plan, prepared.stages
     outcomes = [engine.run(
         world, replace(plan, whole=not stages), worker)]
-    if not stages or outcomes[0].stopped:
+    if not stages or outcomes[0].unfinished:
         return outcomes
     sample = guard_sample(prepared.collection)
     with ExitStack() as stack:
@@ -132,7 +132,7 @@ def run_refined(
         # the rows are in the journals: written anew, with the stages
         engine.write(world, replace(
             plan, extend=joining(plan, stages),
-            whole=not outcomes[-1].stopped), folder_of(plan.result),
+            whole=not outcomes[-1].unfinished), folder_of(plan.result),
             outcomes[0].ranks, outcomes[0].wall)
     return outcomes
 

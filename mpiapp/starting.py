@@ -106,13 +106,18 @@ def start(
     mine = None
     with agree(comm, 'reading the journals'):
         if found is not None:
-            for name, n_bytes in found.ignored.items():
-                log.warning('journal %s: %d bytes of a torn last entry are '
-                            'ignored', name, n_bytes)
+            warn_of_damage(found)
             mine = plan_start(plan, comm.size, found, folder, run, digest,
                               blame.deaths(folder))
     result: Start = comm.bcast(mine)
     return result
+
+
+def warn_of_damage(found: Survey) -> None:
+    """Name the journals that are not sound to their end."""
+    for name, n_bytes in found.ignored.items():
+        log.warning('journal %s: its last %d bytes are torn or damaged and '
+                    'are ignored', name, n_bytes)
 
 
 def announce(plan: Planned, begun: Start) -> None:

@@ -439,9 +439,8 @@ def verdict(
 ) -> tuple[int, str]:
     """Return the exit code and why it is what it is."""
     from mpiapp.reporting.stacking import shortcomings
-    if outcome.stopped:
-        return (outcome.exit_code(0, False),
-                f'stopped early ({outcome.stopped}), go on with --resume')
+    if outcome.unfinished:
+        return outcome.exit_code(0, False), outcome.reason(0, False)
     faults = shortcomings(rows, prepared.gate, prepared.required,
                           options.max_failed, options.strict)
     if faults:

@@ -14,6 +14,7 @@ import pytest
 
 from mpiapp import validate as program
 from mpiapp.config import parser, read_options
+from mpiapp.engine import Outcome
 from mpiapp.records import InputError, Status
 from mpiapp.store.digest import content_digest, differences
 from mpiapp.store.reader import load
@@ -97,6 +98,14 @@ def test_every_file_is_there_and_whole(reference: Path) -> None:
     i = int(np.flatnonzero(rows.start == 'single_point')[0])
     np.testing.assert_array_equal(campaign.ragged('x_start', i),
                                   campaign.ragged('x_final', i))
+
+
+def test_records_without_a_result_are_not_called_done() -> None:
+    lost = Outcome(np.array([1, 0], np.int8), '', 1.0, ())
+    code, why = program.verdict(
+        read_options(program.Options, 'validate', '', []),
+        None, lost, [])  # type: ignore[arg-type]
+    assert code == 1 and '1 record(s)' in why and '--resume' in why
 
 
 def test_the_end_tells_verdicts_and_the_gate_of_the_original(

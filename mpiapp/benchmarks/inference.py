@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mpiapp.config import Shared, option
 from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
-from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
+from mpiapp.parallel.launch import DONE, FAILED, World
 from mpiapp.program import check_shared
 from mpiapp.program import main as run_program
 from mpiapp.program import (
@@ -268,7 +268,7 @@ def finish(options: Options, job: Job, plan: Plan, outcome: Outcome) -> int:
     rows = rows_of(plan.result, job)
     laws = scaling_law.laws(rows)
     content = document.document(
-        'inference', rows, laws=laws, complete=not outcome.stopped,
+        'inference', rows, laws=laws, complete=not outcome.unfinished,
         settings=dict(plan.settings))
     paths = [plan.result, plan.result.with_suffix('.json'),
              plan.result.with_suffix('.md')]
@@ -307,9 +307,8 @@ def verdict(
     options: Options, rows: Sequence[dict[str, Any]], outcome: Outcome,
 ) -> tuple[int, str]:
     """Return the exit code and why it is what it is."""
-    if outcome.stopped:
-        return RESUMABLE, (f'stopped early ({outcome.stopped}), go on with '
-                           '--resume')
+    if outcome.unfinished:
+        return outcome.exit_code(0, False), outcome.reason(0, False)
     bad = sum(r['state'] not in ('ok', 'skipped') for r in rows)
     if bad > options.max_failed:
         return FAILED, (f'{bad} cells failed or were refused, and '

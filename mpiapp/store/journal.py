@@ -87,6 +87,8 @@ class JournalWriter:
         head = _head(schema, header)
         self._fd = _create(self.path, head)
         self._end = len(head)
+        # whether there may be a part of an entry behind `_end`
+        self._torn = False
         self._unforced = 0
         self._syncer = Syncer(self._fd, self.path, sync_seconds)
 
@@ -168,13 +170,18 @@ class JournalWriter:
             time.sleep(RETRY_SECONDS)
 
     def _write_once(self, entry: bytes) -> None:
+        if self._torn:
+            os.ftruncate(self._fd, self._end)
+        self._torn = True
         try:
             n = os.write(self._fd, entry)
             while n < len(entry):
                 n += os.write(self._fd, entry[n:])
+            self._torn = False
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._fd, self._end)
+                self._torn = False
             raise
 
 

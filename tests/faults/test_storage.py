@@ -123,6 +123,26 @@ def test_a_file_system_that_comes_back_is_waited_for(
     assert index.rows.tolist() == [1, 2] and index.n_ignored == 0
 
 
+def test_nothing_is_written_behind_torn_bytes(
+    writer: JournalWriter, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journals, 'RETRY_SECONDS', 0.01)
+    truncate, left = os.ftruncate, [2]
+
+    def away(fd: int, size: int) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EIO, 'the server is away still')
+        truncate(fd, size)
+    monkeypatch.setattr(os, 'write', Away(1, errno.EIO))
+    monkeypatch.setattr(os, 'ftruncate', away)
+    writer.append_row(1, {'status': 1})
+    writer.append_row(2, {'status': 1})
+    assert left == [0]
+    index = scan(writer.path, RELAX)
+    assert index.rows.tolist() == [1, 2] and index.n_ignored == 0
+
+
 @pytest.mark.parametrize('number, patience', [
     (errno.EIO, 0.05), (errno.ENOSPC, 60.0), (errno.EROFS, 60.0)])
 def test_one_that_stays_away_or_is_full_ends_the_job_and_keeps_the_rest(

@@ -134,6 +134,40 @@ def test_suspended_work_comes_back_with_its_state(
     assert (second.statuses == Status.CONVERGED).all()
 
 
+def test_results_lost_to_damage_are_told_and_computed_again(
+    comm: Any, shared_dir: Path, caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = f'run001-rank{comm.rank:04d}.jnl'
+    damaged: list[bool] = []
+
+    def damaging(stream: Stream) -> Iterator[Finished | Suspended]:
+        done = 0
+        for item in waiting(0)(stream):
+            done += 1
+            yield item
+        damaged.append(done > 0)
+        if not done:
+            return
+        with open(shared_dir / 'x.journal' / name, 'r+b') as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last[0] ^ 1]))
+
+    n = 2 * comm.size
+    lost = engine.run(world(comm), plan(shared_dir, n), damaging)
+    by_rank = comm.allgather(damaged[0])
+    assert lost.n_pending == sum(by_rank) > 0
+    assert lost.exit_code(n, False) == 1
+    assert 'no readable result' in lost.verdict(n, False)
+    if comm.rank == 0 and damaged[0]:
+        assert f'journal {name}' in caplog.text
+    again = engine.run(world(comm), plan(shared_dir, n, resume=True),
+                       waiting(0))
+    assert again.exit_code(0, False) == 0
+    assert sum(r['records'] for r in again.ranks) == lost.n_pending
+
+
 def test_failed_records_are_tried_again_when_asked(
     comm: Any, shared_dir: Path,
 ) -> None:
