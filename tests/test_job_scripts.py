@@ -84,6 +84,12 @@ def test_every_script_reads_the_site_and_starts_all_by_srun(
                         r'python -m mpiapp\.\w+ ', call), call
 
 
+def test_further_words_go_to_merge(site: Site) -> None:
+    site.submit('merge.sbatch', 'w', 'all.h5', '--overwrite')
+    assert site.calls()[0].endswith(
+        'mpiapp.merge w_0.h5 --output all.h5 --overwrite')
+
+
 @pytest.mark.parametrize('script', [
     s for s in SCRIPTS
     if '--gpus-per-node' in (ROOT / 'jobs' / s).read_text()

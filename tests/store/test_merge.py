@@ -28,7 +28,7 @@ def test_different_inputs_are_put_one_after_the_other(
     a = write_result('a.h5', meta=meta('aa'))
     b = write_result('b.h5', rows=[1, 2], n_records=3, meta=meta('bb'))
     c = tmp_path / 'c.h5'
-    assert join(a, b, output=c) == 0
+    assert join(a, b, output=c) == 3
     joined = load(c)
     assert joined.n_records == 9 and not joined.complete
     assert joined.table['file_number'].tolist() == [0] * 6 + [0, 1, 1]
@@ -37,18 +37,76 @@ def test_different_inputs_are_put_one_after_the_other(
     assert joined.table['message'].tolist() == [''] * 9
 
 
+def skipped(row: int) -> dict[str, Any]:
+    """Return a record that is outside the window of a file."""
+    return {'record': row, 'status': 6, 'reason': 'window'}
+
+
 def test_windows_of_one_input_become_the_whole(
-    write_result: Any, tmp_path: Path,
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def skipped(row: int) -> dict[str, Any]:
-        return {'record': row, 'status': 6}
     parts = [write_result(f'{i}.h5', rows=range(2 * i, 2 * i + 2),
                           meta=meta(), blank=skipped) for i in range(3)]
     joined, whole = tmp_path / 'c.h5', write_result('w.h5', meta=meta())
     assert join(*parts, output=joined) == 0
     assert content_digest(joined) == content_digest(whole)
-    assert join(*parts[:2], output=joined, extra=('--overwrite',)) == 0
+    capsys.readouterr()
+    assert join(*parts[:2], output=joined, extra=('--overwrite',)) == 3
+    assert '2 record(s) are outside the windows' in capsys.readouterr().err
     assert load(joined).table['status'].tolist() == [1] * 4 + [6] * 2
+    assert not load(joined).complete
+
+
+@pytest.mark.parametrize('order', [(0, 1), (1, 0)])
+def test_unfinished_records_stay_pending_in_any_order_of_the_files(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    order: tuple[int, int],
+) -> None:
+    def stopped(row: int) -> dict[str, Any]:
+        return {'record': row} if row > 3 else skipped(row)
+    parts = [write_result('a.h5', rows=range(3), meta=meta(), blank=skipped),
+             write_result('b.h5', rows=[3], meta=meta(), blank=stopped)]
+    joined = tmp_path / 'c.h5'
+    assert join(*(parts[i] for i in order), output=joined) == 3
+    assert '2 record(s) are pending' in capsys.readouterr().err
+    assert load(joined).table['status'].tolist() == [1] * 4 + [0] * 2
+    assert not load(joined).complete
+
+
+def test_records_left_out_for_good_are_not_missed(
+    write_result: Any, tmp_path: Path,
+) -> None:
+    def left_out(row: int) -> dict[str, Any]:
+        return {**skipped(row), 'reason': 'not_run' if row == 5 else 'window'}
+    parts = [write_result('a.h5', rows=range(3), meta=meta(), blank=skipped),
+             write_result('b.h5', rows=[3, 4], meta=meta(), blank=left_out)]
+    joined = tmp_path / 'c.h5'
+    assert join(*parts, output=joined) == 0
+    assert load(joined).table['reason'].tolist()[5] == 'not_run'
+    assert load(joined).complete
+
+
+def test_inputs_that_overlap_are_not_counted_twice(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = {**meta(), 'inputs': [*meta('bb')['inputs'], *meta()['inputs']]}
+    a = write_result('a.h5', meta=meta())
+    b = write_result('b.h5', n_records=12, rows=range(12), meta=both)
+    assert join(a, b, output=tmp_path / 'c.h5') == 2
+    said = capsys.readouterr().err
+    assert 'both hold the records of aa.sdf' in said
+    assert not (tmp_path / 'c.h5').exists()
+
+
+def test_no_file_that_is_joined_is_replaced(
+    write_result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    a = write_result('a.h5', meta=meta('aa'))
+    b = write_result('b.h5', meta=meta('bb'))
+    before = a.read_bytes()
+    assert join(a, b, output=a, extra=('--overwrite',)) == 2
+    assert 'a.h5 would replace' in capsys.readouterr().err
+    assert a.read_bytes() == before
 
 
 def test_options_that_differ_are_all_told(
@@ -60,7 +118,7 @@ def test_options_that_differ_are_all_told(
                           meta={**meta(), 'options': options})
              for i, options in enumerate(windows)]
     output = tmp_path / 'c.h5'
-    assert join(*parts, output=output) == 0
+    assert join(*parts, output=output) == 3
     told = load(output).meta
     assert told['options'] == {'end_index': [2, None], 'test': False}
     assert told['settings'] == meta()['settings']
