@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from mpiapp.errors import InputError, StoreError
 from mpiapp.parallel import binding, elastic, gpus
 from mpiapp.parallel.agree import AgreedExit, agree
+from mpiapp.parallel.outlets import lasting
 from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.witness import NoWitness, Witness, call_witness
 
@@ -245,7 +246,7 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
         leave(USAGE, f'error: {error}')
     binding.occupy(placement)
     placement = _known_gpu(placement)
-    with StopWatch(resources.time_limit) as watch, \
+    with lasting(), StopWatch(resources.time_limit) as watch, \
             witnessed(placement.seat) as witness:
         comm = _start_mpi().COMM_WORLD.Dup()
         _guard_threads(comm, witness)
@@ -258,8 +259,6 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
             worlds.append(_enter(comm, placement, resources, watch, witness))
             return main(worlds[0])
         code = _run(comm, entered, witness)
-    sys.stdout.flush()
-    sys.stderr.flush()
     if worlds and worlds[0].comm.size < comm.size:
         # MPI_Finalize would wait for the dead
         worlds[0].comm.barrier()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpiapp.errors import InputError
+from mpiapp.parallel.outlets import leave_terminal
 
 REASONS = {1: 'SIGTERM', 2: 'SIGUSR1', 3: 'time limit', 4: 'SIGINT',
            5: 'end of the Slurm job', 6: 'SIGHUP', 7: 'SIGUSR2',
@@ -95,6 +96,8 @@ class StopWatch:
     def _note(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT and self.reason == 4:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            leave_terminal()
         self.reason = self.reason or _BY_SIGNAL[signal.Signals(number)]
 
     def check(self) -> int:
