@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp import starting
+from mpiapp.locks import check_free
 from mpiapp.parallel import elastic, launch
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.binding import ranges
@@ -399,6 +400,8 @@ def size_of_results(schema: Schema, n_atoms: NDArray[np.int32]) -> int:
 
 def check_start(plan: Plan) -> None:
     """Raise InputError where `run` would refuse to start; changes nothing."""
+    path = folder.folder_of(plan.result)
+    check_free(path / folder.LOCK, path)
     folder.check_campaign(
         plan.result,
         folder.describe(plan.settings, plan.inputs, plan.schema),

@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from mpiapp.errors import InputError
@@ -26,10 +27,9 @@ def take_lock(path: Path, where: Path) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.read(fd, 200).decode('utf-8', 'replace').strip()
+        error = _taken(fd, where)
         os.close(fd)
-        raise InputError(f'another job works on {where}: '
-                         f'{owner or "unknown"}') from None
+        raise error from None
     except OSError as error:
         log.warning('%s: the file system has no locks (%s); make sure that '
                     'no other job works here', path, error.strerror)
@@ -38,3 +38,23 @@ def take_lock(path: Path, where: Path) -> int:
     os.pwrite(fd, f'pid {os.getpid()} on {socket.gethostname()}\n'.encode(),
               0)
     return fd
+
+
+def check_free(path: Path, where: Path) -> None:
+    """See that nobody holds a lock; changes nothing.
+
+    Raises:
+        InputError: another job holds it.
+    """
+    if not path.exists():
+        return
+    with open(path, 'rb') as file, suppress(OSError):
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(file.fileno(), where) from None
+
+
+def _taken(fd: int, where: Path) -> InputError:
+    owner = os.read(fd, 200).decode('utf-8', 'replace').strip()
+    return InputError(f'another job works on {where}: {owner or "unknown"}')

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpiapp import planning, relaxation
 from mpiapp.config import not_negative, option
+from mpiapp.errors import InputError
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.launch import DONE, USAGE, World
 from mpiapp.program import main as run_program
@@ -56,7 +57,19 @@ class Options(relaxation.Options):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks; returns the exit code."""
-    return run_program(Options, 'preflight', ABOUT, settle, run, argv)
+    return run_program(Options, 'preflight', ABOUT, settled, run, argv)
+
+
+def settled(options: Options) -> Options:
+    """Check what concerns several options, and fill in what follows.
+
+    Raises:
+        InputError: options that contradict each other.
+    """
+    if options.analyse:
+        raise InputError('--analyse computes nothing that preflight could '
+                         'try: use reopt --analyse FILE --dry-run')
+    return settle(options)
 
 
 def run(world: World, options: Options) -> int:
@@ -88,7 +101,6 @@ def run(world: World, options: Options) -> int:
 
 def check_report(path: Path) -> None:
     """Raise InputError where the findings could not be written."""
-    from mpiapp.errors import InputError
     from mpiapp.store.output import check_output
     if path.is_dir():
         raise InputError(f'--json {path}: it is a folder')

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,6 +13,7 @@ import pytest
 from mpiapp import preflight
 from mpiapp.checks import computing
 from mpiapp.checks.table import FAIL
+from mpiapp.locks import take_lock
 from mpiapp.parallel.serial import SerialComm
 from tests.jobs import needs_mpirun, run
 
@@ -33,6 +35,7 @@ def test_a_job_that_would_run_is_told_so_and_nothing_is_left(
     assert 'exit code 0: the job would run' in done.output
     assert 'MPI ranks      2 on 1 node(s)' in done.output
     assert 'FAIL' not in done.output
+    assert '\033' not in done.output
     data = json.loads(report.read_text())
     assert data['fit'] and len(data['ranks']) == 2
     names = [f['name'] for f in data['findings']]
@@ -94,6 +97,21 @@ def test_results_that_are_there_stop_preflight_as_they_stop_the_job(
         assert dry.code == code, dry.output
 
 
+def test_a_campaign_that_another_job_works_on_is_refused(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    (tmp_path / 'x.journal').mkdir()
+    lock = tmp_path / 'x.journal' / 'lock'
+    held = take_lock(lock, tmp_path)
+    owner = lock.read_bytes()
+    said = run('preflight', *words(data_dir, tmp_path, '--calculator', 'lj'),
+               '--output-prefix', tmp_path / 'x', '--resume')
+    assert said.code == 2, said.output
+    assert f'another job works on {tmp_path}/x.journal: pid' in said.output
+    assert lock.read_bytes() == owner
+    os.close(held)
+
+
 def test_a_method_that_fails_on_the_conformers_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -111,9 +129,11 @@ def test_a_method_that_fails_on_the_conformers_is_told(
 
 
 def test_wrong_options_are_refused_before_anything_starts() -> None:
-    done = run('preflight', '--no-such-option')
-    assert done.code == 2
-    assert 'MPI ranks' not in done.output
+    for words in (('--no-such-option',), ('--analyse', 'x.h5')):
+        done = run('preflight', *words)
+        assert done.code == 2
+        assert words[0] in done.output
+        assert 'MPI ranks' not in done.output
 
 
 @pytest.mark.slow

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from mpiapp.parallel.binding import seat_from
+
 #: seconds between lines on a terminal and in a batch log
 TERMINAL_SECONDS = 1.0
 LOG_SECONDS = 30.0
@@ -65,11 +67,12 @@ def line(state: State, seconds: float, before: int = 0) -> str:
 def seen_live(stream: TextIO) -> bool:
     """Tell whether a person sees the stream on a terminal.
 
-    Under mpirun stdout and stderr are pipes in any case: what counts is
-    where the launcher, our parent, writes them.
+    Under mpirun stdout and stderr are pipes, or terminals of its own (Open
+    MPI 4), in any case: what counts is where the launcher, our parent,
+    writes them.
     """
-    if stream.isatty():
-        return True
+    if seat_from(os.environ).launcher in ('none', 'srun'):
+        return stream.isatty()
     number = 1 if stream is sys.stdout else 2
     if stream not in (sys.stdout, sys.stderr):
         return False

@@ -2,8 +2,15 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import sys
 
-from mpiapp.parallel.progress import Progress, State, clock, line
+import pytest
+
+from mpiapp.parallel.progress import (
+    Progress, State, clock, line, seen_live
+)
 
 
 def test_durations_read_well() -> None:
@@ -26,3 +33,17 @@ def test_a_batch_log_gets_whole_lines_and_a_last_one() -> None:
     Progress(lambda: State(3, 3, 0, 1.0), stream=stream, every=60).close()
     assert stream.getvalue().count('\n') == 1
     assert '\r' not in stream.getvalue()
+
+
+def test_a_terminal_that_the_launcher_made_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = pty.openpty()
+    with open(theirs, 'w') as stream:
+        monkeypatch.setattr(sys, 'stdout', stream)
+        for name in ('OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'PALS_RANKID'):
+            monkeypatch.delenv(name, raising=False)
+        assert seen_live(stream)
+        monkeypatch.setenv('OMPI_COMM_WORLD_RANK', '0')
+        assert not seen_live(stream)
+    os.close(ours)
