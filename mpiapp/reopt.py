@@ -55,7 +55,11 @@ def relax(*sdf: str | Path, **options: Any) -> Campaign:
     from mpiapp.store.reader import load
     chosen = settle(checked(
         replace(Options(), sdf=tuple(map(str, sdf)), **options)))
-    code = launch(lambda world: run(world, chosen), resources_of(chosen))
+    try:
+        code = launch(lambda world: run(world, chosen), resources_of(chosen))
+    except SystemExit:
+        # a GPU that is not there, found before MPI has started
+        code = USAGE
     if code == USAGE:
         raise InputError('nothing was computed, the reason was printed')
     return load(result_path(chosen))

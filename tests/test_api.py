@@ -30,6 +30,23 @@ def test_a_script_relaxes_and_reads(data_dir: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         ['mpirun', '-n', '2', sys.executable, '-c', SCRIPT,
          str(data_dir / 'dimers/moe_et_5.sdf'), str(tmp_path)],
-        capture_output=True, text=True, timeout=100, env=environment())
+        capture_output=True, text=True, timeout=100,
+        env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count('all well') == 2
+
+
+def test_a_gpu_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+    script = """
+import mpiapp
+from mpiapp.errors import InputError
+try:
+    mpiapp.relax('x.sdf', calculator='lj', device='cuda')
+except InputError:
+    print('all well')
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True,
+        timeout=100, env=environment(CUDA_VISIBLE_DEVICES=''), cwd=tmp_path)
+    assert done.stdout == 'all well\n', done.stdout + done.stderr
+    assert 'no NVIDIA GPU is visible' in done.stderr

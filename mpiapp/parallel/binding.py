@@ -7,11 +7,14 @@ import).  `confirm` compares with what MPI says afterwards.
 """
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from mpiapp.errors import InputError
@@ -21,6 +24,12 @@ THREAD_VARIABLES = (
     'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS',
     'NUMEXPR_NUM_THREADS',
 )
+
+#: what ends a list of GPUs; the words are of Slurm and of NVIDIA's container
+#: toolkit, for jobs without a GPU
+NO_GPU = frozenset({'-1', 'nodevfiles', 'void', 'none'})
+#: any of these is there where a driver is
+DRIVER = ('/proc/driver/nvidia', '/dev/nvidiactl', '/dev/dxg')
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,14 @@ def choose_cpus(
 def visible_gpus(env: Mapping[str, str]) -> list[str]:
     """List the GPUs this process may use, as CUDA_VISIBLE_DEVICES entries.
 
-    Indices, UUIDs and MIG names are kept as they are written.  Without the
-    variable the driver is asked; no driver means no GPU.
+    Indices, UUIDs and MIG names are kept as they are written; CUDA hides
+    what follows on -1.  Without the variable the driver is asked; no driver
+    means no GPU.
     """
     listed = env.get('CUDA_VISIBLE_DEVICES')
     if listed is not None:
-        return [g.strip() for g in listed.split(',')
-                if g.strip() and g.strip() != '-1']
+        names = [g.strip() for g in listed.split(',') if g.strip()]
+        return list(takewhile(lambda g: g.lower() not in NO_GPU, names))
     driver = Path('/proc/driver/nvidia/gpus')
     if driver.is_dir():
         return [str(i) for i, _ in enumerate(sorted(driver.iterdir()))]
@@ -143,6 +153,17 @@ def visible_gpus(env: Mapping[str, str]) -> list[str]:
         return []
     lines = [x for x in found.stdout.splitlines() if x.startswith('GPU ')]
     return [str(i) for i in range(len(lines))]
+
+
+def has_driver() -> bool:
+    """Tell whether an NVIDIA driver is on this node."""
+    if any(Path(path).exists() for path in DRIVER):
+        return True
+    try:
+        ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return False
+    return True
 
 
 def choose_gpu(
@@ -182,22 +203,36 @@ def choose_gpu(
     return chosen[seat.local_rank % len(chosen)]
 
 
-def place(
-    env: Mapping[str, str], threads: int, device: str = 'auto',
-    ranks_per_gpu: int = 1, gpu_ids: Sequence[str] = (),
-) -> Placement:
-    """Choose cores, threads and device of this process; changes nothing."""
-    seat = seat_from(env)
+@cache
+def surroundings() -> tuple[Mapping[str, str], tuple[int, ...]]:
+    """Return environment and CPUs as the launcher made them.
+
+    Looked at once: `occupy` narrows both, and a script may start again.
+    """
     allowed = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') \
         else range(os.cpu_count() or 1)
-    cpus = choose_cpus(tuple(allowed), seat, threads, os.cpu_count() or 1)
-    gpus = [] if device == 'cpu' else visible_gpus(env)
+    return dict(os.environ), tuple(allowed)
+
+
+def place(
+    env: Mapping[str, str], allowed: Sequence[int], threads: int,
+    device: str = 'auto', ranks_per_gpu: int = 1,
+    gpu_ids: Sequence[str] = (),
+) -> Placement:
+    """Choose cores, threads and device of this process; changes nothing.
+
+    A list of GPUs is not believed by `auto` where there is no driver.
+    """
+    seat = seat_from(env)
+    cpus = choose_cpus(allowed, seat, threads, os.cpu_count() or 1)
+    wanted = device == 'cuda' or device == 'auto' and has_driver()
+    gpus = visible_gpus(env) if wanted else []
     gpu = choose_gpu(device, gpus, seat, ranks_per_gpu, gpu_ids)
     if gpu and not seat.bound and len(gpus) > 1:
         # one visible GPU: the launcher chose, and bound, by itself
         near = [near_cpus(g) for g in of_local_ranks(
             list(gpu_ids) or gpus, seat.local_size)]
-        cpus = near_block(near, tuple(allowed), seat.local_rank,
+        cpus = near_block(near, allowed, seat.local_rank,
                           threads) or cpus
     return Placement(seat, os.uname().nodename, cpus, threads,
                      f'cuda:{gpu}' if gpu else 'cpu')

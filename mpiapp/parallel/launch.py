@@ -240,7 +240,7 @@ def launch(main: Callable[[World], int], resources: Resources) -> int:
     """
     try:
         placement = binding.place(
-            os.environ, resources.threads, resources.device,
+            *binding.surroundings(), resources.threads, resources.device,
             resources.ranks_per_gpu, resources.gpu_ids)
     except InputError as error:
         leave(USAGE, f'error: {error}')

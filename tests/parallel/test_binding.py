@@ -94,13 +94,25 @@ def test_unknown_gpu_ids_are_refused() -> None:
 
 
 @pytest.mark.parametrize('text, gpus', [
-    ('', []), ('-1', []), ('0,2', ['0', '2']),
+    ('', []), ('-1', []), ('0,-1,1', ['0']), ('NoDevFiles', []),
+    ('void', []), ('none', []), ('0,2', ['0', '2']),
     ('GPU-12ab, MIG-9', ['GPU-12ab', 'MIG-9']),
 ])
 def test_visible_devices_are_kept_as_written(
     text: str, gpus: list[str],
 ) -> None:
     assert binding.visible_gpus({'CUDA_VISIBLE_DEVICES': text}) == gpus
+
+
+def test_a_list_of_gpus_without_a_driver_is_believed_if_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = {'CUDA_VISIBLE_DEVICES': '0'}
+    for driver, device in ((False, 'cpu'), (True, 'cuda:0')):
+        monkeypatch.setattr(binding, 'has_driver', lambda: driver)
+        assert binding.place(env, (0,), 1).device == device
+        assert binding.place(env, (0,), 1, 'cuda').device == 'cuda:0'
+        assert binding.place(env, (0,), 1, 'cpu').device == 'cpu'
 
 
 def test_cpu_numbers_are_written_as_ranges() -> None:

@@ -119,3 +119,26 @@ sys.exit(launch.launch(lambda world: world.watch.check() + 40,
     done = subprocess.run([sys.executable, '-c', script],
                           timeout=LIMIT_SECONDS, env=environment())
     assert done.returncode == 42
+
+
+@needs_mpirun
+def test_a_script_that_starts_twice_gets_the_same_places(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / 'twice.py'
+    script.write_text("""
+import sys
+from mpiapp.parallel.launch import Resources, launch
+places = []
+def main(world):
+    places.append(world.placements)
+    assert [p.device for p in world.placements] == ['cuda:0', 'cuda:1']
+    return 0
+codes = [launch(main, Resources(device='cuda')) for _ in range(2)]
+sys.exit(codes != [0, 0] or places[0] != places[1])
+""")
+    done = subprocess.run(
+        ['mpirun', '-n', '2', sys.executable, str(script)], text=True,
+        capture_output=True, timeout=LIMIT_SECONDS,
+        env=environment(CUDA_VISIBLE_DEVICES='0,1'))
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -8,9 +8,7 @@ import sys
 
 import pytest
 
-from mpiapp.parallel.progress import (
-    Progress, State, clock, line, seen_live
-)
+from mpiapp.parallel.progress import Progress, State, clock, line, seen_live
 
 
 def test_durations_read_well() -> None:
