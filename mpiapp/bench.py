@@ -54,11 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.words = words
     try:
         from mpiapp.benchmarks.harness.document import check_targets
-        check_targets(options.json, getattr(options, 'output', None))
+        check_targets(options.json, getattr(options, 'output', None),
+                      read=texts_of(options))
         return int(command.run(options))
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+
+
+def texts_of(options: argparse.Namespace) -> list[str]:
+    """Return all texts of options that may name a file to be read."""
+    return [text for name, value in vars(options).items()
+            if name not in ('json', 'output', 'words')
+            for text in (value if isinstance(value, list) else [value])
+            if isinstance(text, str)]
 
 
 def module_of(name: str) -> ModuleType:

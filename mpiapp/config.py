@@ -300,7 +300,7 @@ class Shared:
         'info', 'how much rank 0 tells', group='run',
         choices=('debug', 'info', 'warning', 'error'))
     log_file: str = option('', 'write the log of each rank here as well',
-                           group='run', metavar='FILE')
+                           group='output', metavar='FILE')
 
 
 @dataclass(frozen=True)

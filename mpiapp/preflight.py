@@ -21,6 +21,7 @@ from mpiapp.config import not_negative, option
 from mpiapp.errors import InputError
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.launch import DONE, USAGE, World
+from mpiapp.program import files_read
 from mpiapp.program import main as run_program
 from mpiapp.program import potential_options, remove_spooled, result_path
 from mpiapp.relaxation import settle
@@ -79,7 +80,7 @@ def run(world: World, options: Options) -> int:
     colours = coloured()
     with agree(world.comm, 'trying the place of the findings'):
         if options.json and world.comm.rank == 0:
-            check_report(Path(options.json))
+            check_report(Path(options.json), options)
     if world.comm.rank == 0:
         print(binding.table(world.placements), flush=True)
         print(flush=True)
@@ -99,11 +100,13 @@ def run(world: World, options: Options) -> int:
     return DONE if good else USAGE
 
 
-def check_report(path: Path) -> None:
-    """Raise InputError where the findings could not be written."""
-    from mpiapp.store.output import check_output
+def check_report(path: Path, options: Options) -> None:
+    """Raise InputError where the findings could not, or must not, be
+    written."""
+    from mpiapp.store.output import check_output, check_written
     if path.is_dir():
         raise InputError(f'--json {path}: it is a folder')
+    check_written([path], files_read(options), True)
     check_output(path, create=False)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mpiapp.config import option, positive, read_options
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, Resources, World, launch, leave
+from mpiapp.program import files_read
 
 if TYPE_CHECKING:
     from mpiapp.benchmarks.harness.document import Results
@@ -142,7 +143,8 @@ def prepare(options: Options) -> list[Subject]:
     from mpiapp.benchmarks.harness.variants import TORCH
     from mpiapp.benchmarks.profiling.measure import Subject
     from mpiapp.potentials.mace import files
-    check_targets(options.json, options.trace, options.flame)
+    check_targets(options.json, options.trace, options.flame,
+                  read=files_read(options))
     for way in options.ways:
         if way not in TORCH:
             raise InputError(f'the stages of {way} cannot be seen; allowed: '

@@ -32,6 +32,7 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         options = settle(read_options(cls, name, about, words))
+        check_log(options)
         resources = resources_of(options)
     except InputError as error:
         leave(USAGE, f'error: {error}')
@@ -64,6 +65,17 @@ def check_shared(options: Shared) -> None:
             or options.output_prefix.endswith('/'):
         raise InputError(f'--output-prefix {options.output_prefix!r}: its '
                          'last part must be a name')
+
+
+def check_log(options: Shared) -> None:
+    """Check that the log is not written into what is read.
+
+    Raises:
+        InputError: it would be.
+    """
+    from mpiapp.store.output import check_written
+    if options.log_file:
+        check_written([Path(options.log_file)], files_read(options), True)
 
 
 def beside(options: T, path: Path) -> T:
@@ -157,7 +169,7 @@ def check_files(
                   options.resume or options.overwrite)
 
 
-def files_read(options: Shared) -> list[str]:
+def files_read(options: Any) -> list[str]:
     """Return all texts of options that may name a file to be read."""
     found: list[str] = []
     for f in fields(options):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mpiapp import (
-    conformers, evaluation, frame_actions, hameval, labelling, planning,
-    relaxation, report, tssearch, tuner, validate
+    bench, conformers, evaluation, frame_actions, hameval, labelling, planning,
+    preflight, relaxation, reopt, report, tssearch, tuner, validate
 )
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
@@ -117,3 +117,32 @@ def test_a_page_does_not_replace_what_it_reports_on(
     assert report.main([str(path), '--html', str(path)]) == 2
     assert 'would replace' in capsys.readouterr().err
     assert path.read_text() == '{}'
+
+
+@pytest.mark.parametrize('program, words', [
+    (bench.main, 'queue --costs {} --json {}'),
+    (bench.main, 'compare {} --json {}'),
+    (reopt.main, '--sdf {} --calculator lj --log-file {}'),
+    (validate.main, '--references {} --log-file {}'),
+])
+def test_reports_and_logs_are_not_written_into_what_is_read(
+    program: Callable[[list[str]], int], words: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / 'mine'
+    path.write_text('mine')
+    try:
+        code: Any = program(words.format(path, path).split())
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert 'would replace' in capsys.readouterr().err
+    assert path.read_text() == 'mine'
+
+
+def test_findings_are_not_written_into_the_input(tmp_path: Path) -> None:
+    path = tmp_path / 'in.sdf'
+    path.write_text('mine')
+    options = preflight.Options(sdf=(str(path),), json=str(path))
+    with pytest.raises(InputError, match='would replace'):
+        preflight.check_report(path, options)

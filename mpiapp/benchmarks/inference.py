@@ -16,7 +16,7 @@ from mpiapp.config import Shared, option
 from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, FAILED, World
-from mpiapp.program import check_shared
+from mpiapp.program import check_shared, files_read
 from mpiapp.program import main as run_program
 from mpiapp.program import (
     output_folder, result_options, result_path, run_options
@@ -127,7 +127,8 @@ def prepare(options: Options, n_ranks: int) -> Job:
     from mpiapp.benchmarks.harness.worker import Job
     from mpiapp.store.output import check_output
     matrix = chosen_matrix(options)
-    check_targets(options.json, create=not options.dry_run)
+    check_targets(options.json, read=files_read(options),
+                  create=not options.dry_run)
     check_output(result_path(options), create=not options.dry_run)
     models = {name: model_of(name, options, not options.dry_run)
               for name in dict.fromkeys(c.model for c in matrix.cells)}

@@ -137,8 +137,9 @@ def case_of(words: Sequence[str]) -> Case:
         except (ValueError, OverflowError) as error:
             raise InputError(f'--simulate {word}: {text!r} is no '
                              'number') from error
-        if not given[name] > 0:
-            raise InputError(f'--simulate {word}: must be greater than 0')
+        if not 0 < given[name] < float('inf'):
+            raise InputError(f'--simulate {word}: must be greater than 0, '
+                             'and finite')
     if given.get('records', 0) > 1e8 or given.get('ranks', 0) > 1e6:
         raise InputError('--simulate: at most 1e6 ranks and 1e8 records')
     for name, measure in (('pull', pull_seconds),

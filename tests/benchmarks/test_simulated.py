@@ -54,7 +54,7 @@ def test_a_range_is_an_eighth_of_the_cost_and_never_less_than_the_ranks(
     assert grant_stop(even, 0, 800, 1, 2) == 50
 
 
-@pytest.mark.parametrize('word', ['ranks=0', 'ranks=x', 'nodes=3',
+@pytest.mark.parametrize('word', ['ranks=0', 'ranks=x', 'nodes=3', 'mean=inf',
                                   'records=1e12', 'ranks'])
 def test_wrong_cases_are_refused(word: str) -> None:
     with pytest.raises(InputError, match='--simulate'):

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +125,18 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
             content, indent=1, default=plain, allow_nan=True))
 
 
-def check_targets(*paths: str | None, create: bool = True) -> None:
+def check_targets(
+    *paths: str | None, read: Iterable[str] = (), create: bool = True,
+) -> None:
     """Check that files which are to be written can be, before any work.
 
-    Makes their folders if `create`.
+    Makes their folders if `create`.  `read` are the files that are read.
 
     Raises:
-        InputError: a folder can't be made or written.
+        InputError: a folder can't be made or written, a file is read.
     """
-    from mpiapp.store.output import check_output
+    from mpiapp.store.output import check_output, check_written
+    check_written([Path(p) for p in paths if p], read, True)
     for path in map(Path, filter(None, paths)):
         if path.is_dir():
             raise InputError(f'{path} is a folder, not a file to write')
