@@ -1,13 +1,13 @@
 """Parts of `hpo` without a sampler: verify, validate, prescreen, export."""
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.parallel.launch import DONE, FAILED, RESUMABLE, World
 from mpiapp.program import result_path
 from mpiapp.tuner import (
@@ -163,7 +163,7 @@ def chosen_params(options: Options, prepared: Prepared) -> Chosen:
     if options.params:
         method, params = read_params(options.params)
         where = options.params
-        about = json.loads(Path(where).read_text('utf-8'))
+        about = parsed(Path(where).read_text('utf-8'))
     else:
         about, _, row = best_of_study(options)
         method, where = about['method'], \
@@ -274,7 +274,7 @@ def read_hard(path: Path) -> list[list[int]]:
         InputError: the file is not one of this program.
     """
     try:
-        found = json.loads(path.read_text('utf-8'))['samples']
+        found = parsed(path.read_text('utf-8'))['samples']
         return [[int(number), int(draw)] for number, draw in found]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f'{path}: not written by --prescreen '

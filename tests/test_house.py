@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'mpiapp'
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 GROUND = {'records', 'units', 'config', 'errors', 'data_files',
-          'bonding', 'measures', 'locks'}
+          'bonding', 'measures', 'locks', 'json_text'}
 STEPS = {'structures', 'partition', 'potentials', 'optimize', 'saddle',
          'chemistry', 'hamiltonians', 'tuning'}
 OUTPUT = {'store', 'reporting'}
@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     'units': set(),
     'data_files': set(),
     'measures': set(),
+    'json_text': set(),
     'records': {'errors', 'measures'},
     'config': {'errors', 'records'},
     'bonding': {'records'},

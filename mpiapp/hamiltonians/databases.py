@@ -52,7 +52,8 @@ class SqliteRecords:
                 rows = base.execute(
                     'select rowid, N from data order by rowid').fetchall()
             found = [(int(key), int(n)) for key, n in rows]
-        except (sqlite3.Error, TypeError, ValueError) as error:
+        except (sqlite3.Error, TypeError, ValueError,
+                OverflowError) as error:
             raise InputError(f'{path} is no QH9 database: {error}'
                              ) from error
         if not found:

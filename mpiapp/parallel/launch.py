@@ -202,7 +202,8 @@ def _run(
             witness.farewell()
             _abort(comm, code, f'left with exit code {end.code}')
         return 0
-    except StoreError as error:
+    except (StoreError, InputError) as error:
+        # of a file that was read late: no defect, no record to blame
         witness.farewell()
         _abort(comm, STOPPED, f'error: {error}')
     except Exception as error:

@@ -7,7 +7,6 @@ into the range where they lie outside.
 """
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.saddle.base import METHODS, SearchSettings
 
 
@@ -192,7 +192,7 @@ def read_params(path: str | Path) -> tuple[str, dict[str, Any]]:
         InputError: unreadable, no such object, unknown names, bad values.
     """
     try:
-        data = json.loads(Path(path).read_text('utf-8'))
+        data = parsed(Path(path).read_text('utf-8'))
     except OSError as error:
         raise InputError(f'--params {path}: {error.strerror}') from error
     except ValueError as error:

@@ -14,7 +14,6 @@ out (quarantine), with a row that says so.
 """
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiapp.errors import StoreError
+from mpiapp.json_text import parsed
 from mpiapp.store.files import explain
 from mpiapp.store.journal import read_payloads
 from mpiapp.store.survey import Survey
@@ -171,7 +171,7 @@ def old_blames(folder: Path, found: Survey) -> list[Blame]:
         for row, payload in zip(entries['row'].tolist(), payloads,
                                 strict=True):
             try:
-                said = json.loads(payload)
+                said = parsed(payload)
                 blames.append(Blame(row, int(said['run']),
                                     int(said['rank']), int(said['points']),
                                     str(said['cause'])))

@@ -14,6 +14,7 @@ from typing import Any
 
 import mpiapp
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.locks import take_lock
 from mpiapp.records import Schema
 from mpiapp.store.files import replacing, sync_folder
@@ -198,12 +199,14 @@ def check_campaign(
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        described = json.loads(path.read_text(encoding='utf-8'))
+        described = parsed(path.read_text(encoding='utf-8'))
         if described['format'] != FORMAT:
             raise ValueError('another format')
         version = described['file_version']
         ok = isinstance(described['settings'], dict) \
-            and isinstance(described['runs'], int) and all(
+            and type(described['runs']) is int and described['runs'] > 0 \
+            and isinstance(described['schema_digest'], str) \
+            and isinstance(described['mpiapp_version'], str) and all(
                 isinstance(i['sha256'], str) for i in described['inputs'])
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror}; use '

@@ -5,7 +5,6 @@ is only half there yet is read again at the next look.
 """
 from __future__ import annotations
 
-import json
 import os
 import socket
 from bisect import bisect_right
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.records import DONE, Status
 from mpiapp.store.files import StoreError
 from mpiapp.store.folder import (
@@ -100,7 +100,7 @@ class Follower:
     def _describe(self) -> dict[str, Any]:
         path = self.folder / DESCRIPTION
         try:
-            found = json.loads(path.read_text('utf-8'))
+            found = parsed(path.read_text('utf-8'))
             # of an earlier version: what the inputs have
             n = sum(int(i['n_records']) for i in found['inputs'])
             wanted = found.get('rows', {}).get('wanted', [[0, n]])

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.records import Ints, Row, Schema
 from mpiapp.store.files import StoreError, explain, part_name, sync_folder
 from mpiapp.store.packing import (
@@ -237,7 +238,7 @@ def read_head(file: BinaryIO, path: Path) -> tuple[dict[str, Any], Schema]:
     if zlib.crc32(text) != crc:
         raise StoreError(f'journal {path}: head is damaged')
     try:
-        header = json.loads(text)
+        header = parsed(text)
         return header, schema_from_json(header['schema'])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f'journal {path}: head is damaged') from error

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpiapp.json_text import parsed
 from mpiapp.records import Column, Ints, Row, Schema
 
 #: kinds of numpy dtype a column may have
@@ -41,7 +42,7 @@ def schema_from_json(text: str) -> Schema:
     try:
         columns = tuple(
             Column(**{**c, 'shape': tuple(c['shape'])})
-            for c in json.loads(text))
+            for c in parsed(text))
         kinds = {np.dtype(c.dtype).kind for c in columns}
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f'not a list of columns: {error}') from error

@@ -1,7 +1,6 @@
 """Reads campaign files back, as tables and arrays."""
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpiapp.errors import InputError
-from mpiapp.records import Column, Floats, Ints, Schema
+from mpiapp.json_text import parsed
+from mpiapp.records import Column, Floats, Ints, Schema, Status
 from mpiapp.store.ensembles import read_settings, read_tables
 from mpiapp.store.hdf5 import open_serial
 from mpiapp.store.layout import (
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: the group that holds the stages of a refinement
 STAGES = 'stages'
+#: the largest atomic number that there is
+MOST_ELEMENT = 118
 #: columns that may hold where the atoms are, the first that is there
 POSITIONS = ('x_final', 'positions', 'x')
 
@@ -114,7 +116,8 @@ class Campaign:
         with reading(self.path) as file:
             flat = file[self.root + column_path(self.schema[name])][
                 offsets[0]:offsets[-1]]
-        return np.split(flat, offsets[1:-1] - offsets[0])
+        return np.split(self._checked(name, flat, offsets, first),
+                        offsets[1:-1] - offsets[0])
 
     @cached_property
     def stages(self) -> dict[str, Campaign]:
@@ -142,8 +145,9 @@ class Campaign:
                     if not len(run):
                         continue
                     cuts = at[run[0]:run[-1] + 2]
-                    found += np.split(data[cuts[0]:cuts[-1]],
-                                      cuts[1:-1] - cuts[0])
+                    flat = self._checked(name, data[cuts[0]:cuts[-1]], cuts,
+                                         run[0])
+                    found += np.split(flat, cuts[1:-1] - cuts[0])
                 return found
             yield read
 
@@ -238,11 +242,26 @@ class Campaign:
             found = {(group, axis): file[
                 self.root + offsets_name(group, axis)][:]
                      for group, axis in ragged_groups(self.schema)}
-        for offsets in found.values():
-            if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-                raise InputError(f'{self.path}: damaged result file '
-                                 '(offsets do not ascend)')
         return found
+
+    def _checked(
+        self, name: str, flat: NDArray[Any], cuts: Ints, first: int,
+    ) -> NDArray[Any]:
+        """Return entries of a column from row `first` on, cut into rows.
+
+        Raises:
+            InputError: elements or bonds that there can't be.
+        """
+        most: Any = MOST_ELEMENT
+        if name == 'bonds':
+            n_atoms = np.diff(self.offsets('numbers')[
+                first:first + len(cuts)])
+            most = np.repeat(n_atoms, np.diff(cuts))[:, None] - 1
+        if name in ('bonds', 'numbers') \
+                and ((flat < 0) | (flat > most)).any():
+            raise InputError(f'{self.path}: damaged result file ({name} '
+                             'that there can\'t be)')
+        return flat
 
 
 def _values(column: Column, array: NDArray[Any]) -> Any:
@@ -283,18 +302,25 @@ def _opened(path: Path, file: Any, root: str) -> Campaign:
     _check_shapes(path, group, schema, n_records)
     return Campaign(
         path, schema, n_records, bool(group.attrs['complete']),
-        json.loads(group['meta/json'].asstr()[()]),
-        json.loads(group['timeline/json'].asstr()[()]), root)
+        parsed(group['meta/json'].asstr()[()]),
+        parsed(group['timeline/json'].asstr()[()]), root)
 
 
 def _check_shapes(
     path: Path, root: Any, schema: Schema, n_records: int,
 ) -> None:
-    """Refuse a file whose datasets are not what its schema says."""
+    """Refuse a file whose datasets are not what its schema says.
+
+    Looks at what other columns are found by, and no further: the values of
+    large columns are checked when they are read.
+    """
     for group, axis in ragged_groups(schema):
         offsets = root[offsets_name(group, axis)[1:]]
         if offsets.shape != (n_records + 1,):
             raise InputError(f'{path}: {offsets.name} has a wrong length')
+        if offsets[0] != 0 or (np.diff(offsets[:]) < 0).any():
+            raise InputError(f'{path}: damaged result file (offsets do not '
+                             'ascend)')
     for column in schema.columns:
         dataset = root[column_path(column)[1:]]
         n = int(root[offsets_name(column.group, column.ragged)[1:]][-1]) \
@@ -303,6 +329,10 @@ def _check_shapes(
                 or dataset.dtype != little(column):
             raise InputError(f'{path}: {dataset.name} is not as its '
                              'description says')
+        if column.name == 'status' and not np.isin(
+                dataset[:], list(Status)).all():
+            raise InputError(f'{path}: damaged result file (a status that '
+                             'there is not)')
 
 
 class FileSource:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.store.hdf5 import open_serial
 
 MAGIC = b'mpiappS\n'
@@ -88,7 +89,7 @@ def _is_sound(raw: BinaryIO, start: int) -> bool:
     if zlib.crc32(text) != crc:
         return False
     try:
-        said = json.loads(text)
+        said = parsed(text)
         ranges = [(int(a), int(n)) for a, n in said['data']]
         return said['size'] == start \
             and said['crc32'] == _checksum(raw, start, ranges)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 from mpiapp.locks import take_lock
 
 #: seconds between two waits for the disk
@@ -144,7 +145,7 @@ def lines_of(path: Path) -> tuple[int, int]:
     sound = data.rfind(b'\n') + 1
     for number, line in enumerate(data[:sound].splitlines(), 1):
         try:
-            entry = json.loads(line)
+            entry = parsed(line)
         except ValueError:
             entry = None
         if not isinstance(entry, dict) or 'op_code' not in entry:

@@ -174,7 +174,7 @@ def test_other_input_than_the_results_is_refused(
 def test_a_result_of_another_program_is_refused(
     tmp_path: Path, collection: Collection,
 ) -> None:
-    schema = Schema((Column('status', 'results', 'i4', '1', ''),
+    schema = Schema((Column('status', 'results', 'i4', '1', '', 0),
                      Column('e_total', 'energies', 'f8', 'eV', ''),
                      Column('name', 'records', 'S8', '', '')))
     write_campaign(SerialComm(), tmp_path / 'x.h5', schema, N_RECORDS,

@@ -119,6 +119,8 @@ def test_a_result_without_journals_cannot_be_resumed(result: Path) -> None:
 @pytest.mark.parametrize('text', [
     '', '{', '[]', '{"format": "other"}', '\x00\x01',
     '{"format": "mpiapp campaign", "file_version": 1, "settings": 3}',
+    '{"format": "mpiapp campaign", "file_version": 1, "settings": {}, '
+    '"runs": 1, "inputs": []}', '[' * 10**5,
 ])
 def test_a_damaged_description_is_named(result: Path, text: str) -> None:
     campaign = start(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from mpiapp.records import RELAX
 from mpiapp.store.digest import content_digest
 from mpiapp.store.layout import data_paths
 from mpiapp.store.reader import load
-from mpiapp.store.seal import seal
+from mpiapp.store.seal import FOOT, MAGIC, seal
 
 
 def test_the_table_has_all_fixed_columns(
@@ -128,7 +129,46 @@ def test_wrong_offsets_are_refused(write_result: Any) -> None:
         spoil_offsets(file)
     seal(path, data_paths(RELAX))
     with pytest.raises(InputError, match='do not ascend'):
-        load(path).positions(0)
+        load(path)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('results/status', 99), ('results/status', -1),
+    ('geometry/numbers', -7), ('geometry/numbers', 999),
+    ('geometry/bonds', -9999), ('geometry/bonds', 9999)])
+def test_values_that_there_cannot_be_are_refused(
+    write_result: Any, name: str, value: int,
+) -> None:
+    path = write_result(bonds=[[0, 1]], bond_orders=[2])
+    column = name.partition('/')[2]
+    load(path).ragged('bonds', 0)
+    with h5py.File(path, 'r+') as file:
+        file[name][0] = value
+    seal(path, data_paths(RELAX))
+    with pytest.raises(InputError, match='damaged result file'):
+        load(path).ragged(column, 0)
+    if column != 'status':
+        with pytest.raises(InputError, match=column), \
+                load(path).row_reader() as read:
+            read(column, np.arange(2))
+
+
+def test_json_that_is_nested_without_end_is_damage(
+    write_result: Any, tmp_path: Path,
+) -> None:
+    deep = '[' * 10**5
+    path = write_result()
+    with h5py.File(path, 'r+') as file:
+        del file['meta/json']
+        file['meta/json'] = deep
+    seal(path, data_paths(RELAX))
+    with pytest.raises(InputError, match='damaged result file'):
+        load(path)
+    forged = tmp_path / 'forged.h5'
+    text = deep.encode()
+    forged.write_bytes(text + FOOT.pack(len(text), crc32(text), MAGIC))
+    with pytest.raises(InputError, match='damaged result file'):
+        load(forged)
 
 
 def test_a_change_by_another_program_is_noticed(write_result: Any) -> None:

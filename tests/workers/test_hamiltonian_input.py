@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +465,15 @@ def test_qh9_records_are_proved_by_their_orbitals(tmp_path: Path) -> None:
     assert row['status'] == 1, row['message']
     assert (row['proof'], row['delta']) == ('orbitals', 0)
     assert row['reference_orbital_mae'] < 1e-4
+
+
+def test_a_qh9_record_of_endless_size_is_refused(tmp_path: Path) -> None:
+    qh9(tmp_path / 'x.db')
+    with closing(sqlite3.connect(tmp_path / 'x.db')) as base:
+        base.execute('update data set N = 9e999')
+        base.commit()
+    with pytest.raises(InputError, match='no QH9 database'):
+        open_input(tmp_path / 'x.db')
 
 
 def lmdb_of(path: Path, *values: bytes) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mpiapp.benchmarks.context import machine, versions
 from mpiapp.errors import InputError
+from mpiapp.json_text import parsed
 
 #: version of the layout of the JSON file
 SCHEMA = 1
@@ -163,7 +164,7 @@ def read_document(path: str | Path) -> dict[str, Any]:
     if str(path).endswith('.h5'):
         return from_campaign(Path(path))
     try:
-        found = json.loads(Path(path).read_text())
+        found = parsed(Path(path).read_text())
     except OSError as error:
         raise InputError(f'{path}: {error.strerror}') from error
     except ValueError as error:
