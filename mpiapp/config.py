@@ -242,12 +242,24 @@ def _check(f: dataclasses.Field[Any], value: Any) -> None:
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, float) and math.isnan(item):
             raise InputError(f'{_flag(f.name)}: not a number')
+        if isinstance(item, str) and not _is_text(item):
+            raise InputError(f'{_flag(f.name)} {item!r}: not UTF-8, as '
+                             'results and their names are')
         if choices and item is not None and item not in choices:
             raise InputError(f'{_flag(f.name)} {item}: allowed are '
                              f'{", ".join(choices)}')
         fault = f.metadata['check'](item) if f.metadata['check'] else ''
         if fault:
             raise InputError(f'{_flag(f.name)} {item}: {fault}')
+
+
+def _is_text(item: str) -> bool:
+    """Tell whether a word of the command line was UTF-8."""
+    try:
+        item.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

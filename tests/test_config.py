@@ -1,6 +1,7 @@
 """Options: command line, TOML, checks."""
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -57,6 +58,7 @@ def test_a_prefix_may_hold_the_folder() -> None:
     (['--output-prefix', '.'], 'must be a name'),
     (['--output-prefix', 'sub/'], 'must be a name'),
     (['--output-prefix', ''], 'must be a name'),
+    (['--output-prefix', os.fsdecode(b'\xff\xfe')], 'not UTF-8'),
 ])
 def test_wrong_options_are_refused(words: list[str], fault: str) -> None:
     with pytest.raises(InputError, match=fault):

@@ -50,7 +50,7 @@ class RankStream:
     def take(self, n: int, wait: bool = True) -> list[Item]:
         """Return up to n records; none: the list has ended, or (without
         `wait`) nothing is there at this moment."""
-        if self.stopping() or self._is_alone() and not wait:
+        if self._ended() or self._is_alone() and not wait:
             return []
         self._dog.rest()
         rows = self._suited(self._next(n, wait), wait)
@@ -92,9 +92,17 @@ class RankStream:
         return rows[:keep]
 
     def stopping(self) -> bool:
-        """Tell whether all ranks are to stop; also passes signals on."""
+        """Tell whether all ranks are to stop; also passes signals on.
+
+        Called before each evaluation, which is counted.
+        """
+        stop = self._ended()
+        if not stop:
+            self._queue.counters[_ROUNDS] += 1
+        return stop
+
+    def _ended(self) -> bool:
         self._dog.alive()
-        self._queue.counters[_ROUNDS] += 1
         reason = self._watch.check()
         if reason:
             self._queue.stop(reason)

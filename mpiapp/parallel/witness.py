@@ -109,7 +109,7 @@ class Witness:
 
     def _say(self, text: str) -> None:
         try:
-            self._pipe.write(f':{text}\n'.encode())
+            self._pipe.write(os.fsencode(f':{text}\n'))
         except OSError:
             # it was killed: deaths go unexplained, the work goes on
             pass

@@ -19,12 +19,11 @@ def check_output(result: Path, create: bool = True) -> None:
         InputError: it can't be made or written, or is not a folder.
     """
     folder = result.parent
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise InputError(f'output folder {folder}: {there} is not a folder')
     try:
+        there = _nearest(folder)
+        if not there.is_dir():
+            raise InputError(f'output folder {folder}: {there} is not a '
+                             'folder')
         if create:
             folder.mkdir(parents=True, exist_ok=True)
             there = folder
@@ -83,11 +82,15 @@ def check_space(result: Path, need: int) -> None:
     Raises:
         InputError: less than `need` bytes are free.
     """
-    there = result.parent
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(_nearest(result.parent)).free
     if free < need:
         raise InputError(
             f'output folder {result.parent}: the results will take about '
             f'{need / 1e6:.1f} MB and {free / 1e6:.1f} MB are free')
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.stream import RankStream
-from mpiapp.parallel.workqueue import N_COUNTERS
+from mpiapp.parallel.workqueue import N_COUNTERS, counter
 from mpiapp.records import Ints
 
 
@@ -58,3 +58,15 @@ def test_suspects_are_not_begun_after_a_stop() -> None:
     taken(one, 2)
     queue.stop_reason = 1
     assert taken(one, 2) == []
+
+
+def test_what_is_counted_are_evaluations_alone() -> None:
+    queue = Queue([3])
+    one = stream(queue, [])
+    taken(one, 2)
+    for _ in range(5):
+        assert not one.stopping()
+    taken(one, 1)
+    queue.stop_reason = 1
+    assert one.stopping()
+    assert queue.counters[counter('rounds')] == 5

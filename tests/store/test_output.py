@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpiapp.errors import InputError
-from mpiapp.store.output import check_written
+from mpiapp.store.output import check_output, check_written
 
 
 def test_what_is_read_is_never_replaced(tmp_path: Path) -> None:
@@ -31,3 +31,8 @@ def test_what_is_there_is_replaced_when_asked(tmp_path: Path) -> None:
     (tmp_path / 'c.csv').mkdir()
     with pytest.raises(InputError, match='is a folder'):
         check_written([tmp_path / 'c.csv'], [], True)
+
+
+def test_a_name_that_the_file_system_refuses_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='File name too long'):
+        check_output(tmp_path / ('a' * 300) / 'b' / 'x.h5')
