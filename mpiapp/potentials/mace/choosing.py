@@ -70,6 +70,8 @@ def choose_backend(
     if options.backend != 'auto':
         chain = (options.backend, *FALLBACKS)
     elif not structures:
+        log.warning('back end reference, the slowest: no structure was '
+                    'readable to choose by')
         return replace(options, backend='reference')
     else:
         job = job_of(options, structures, atom_steps)
