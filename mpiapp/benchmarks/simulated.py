@@ -24,7 +24,7 @@ import numpy as np
 from mpiapp.benchmarks.context import machine, versions
 from mpiapp.errors import InputError
 from mpiapp.parallel.workqueue import (
-    HEARTBEAT_SECONDS, POLL_SECONDS, costs_before, grant_stop
+    HEARTBEAT_SECONDS, POLL_SECONDS, costs_before, grant_stop, is_scarce
 )
 from mpiapp.partition import initial_shares, longest_first
 from mpiapp.records import Floats
@@ -227,8 +227,9 @@ def queue(
     """Simulate the queue of mpiapp: shares, node pools, ranges, reserves.
 
     A node's next event is when its range runs out: it goes on with the
-    reserve, if that has come, and asks rank 0 for the next.  Rank 0's own
-    node takes single records from the list.
+    reserve, if that has come, and asks rank 0 for the next.  Without one it
+    asks when a rank of it is free.  Rank 0's own node takes single records
+    from the list.
     """
     order = longest_first(predicted, np.arange(case.records))
     shares = initial_shares(order, predicted, case.ranks, 1)
@@ -240,7 +241,7 @@ def queue(
              for n in range(case.nodes)]
     server = _Server(case, costs_before(predicted[rest], len(rest)))
     # what is scattered before the work begins: a range and a reserve each
-    first = [[server.grant(len(pool)) for pool in pools[1:]]
+    first = [[server.grant(len(pool), True) for pool in pools[1:]]
              for _ in range(2)]
     events = [(pools[0][0], 0)]
     reserve: dict[int, tuple[int, int, float]] = {}
@@ -258,9 +259,15 @@ def queue(
                 heappush(events, (pool[0], 0))
             continue
         start, stop, came = reserve[node]
-        if start == stop:
+        if start < stop:
+            reserve[node] = server.answer(now, len(pool), True)
+        elif server.head == server.tail:
             continue
-        reserve[node] = server.answer(now, len(pool))
+        elif pool[0] > now:
+            heappush(events, (pool[0], node))
+            continue
+        else:
+            start, stop, came = server.answer(now, len(pool), False)
         heappush(events, (_work(pool, seconds, start, stop, came), node))
     end = max(map(max, pools))
     beats = int(case.nodes * end / HEARTBEAT_SECONDS)
@@ -276,19 +283,23 @@ class _Server:
         self.head, self.tail = 0, len(before) - 1
         self.free_at, self.messages = 0.0, 0
 
-    def grant(self, n_ranks: int) -> tuple[int, int]:
-        """Return the next range for a node."""
+    def grant(self, n_ranks: int, ahead: bool) -> tuple[int, int]:
+        """Return the next range for a node, that needs it or asks ahead."""
         start = self.head
+        if ahead and is_scarce(self.tail - start, self.case.ranks):
+            return start, start
         self.head = grant_stop(self.before, start, self.tail, n_ranks,
                                self.case.ranks)
         return start, self.head
 
-    def answer(self, now: float, n_ranks: int) -> tuple[int, int, float]:
+    def answer(
+        self, now: float, n_ranks: int, ahead: bool,
+    ) -> tuple[int, int, float]:
         """Return a range and when it reaches the node that asks now."""
         begins = max(now + POLL_SECONDS + self.case.latency, self.free_at)
         self.free_at = begins + self.case.message
         self.messages += 1
-        return (*self.grant(n_ranks), self.free_at + POLL_SECONDS
+        return (*self.grant(n_ranks, ahead), self.free_at + POLL_SECONDS
                 + self.case.latency)
 
 

@@ -5,7 +5,9 @@ pulling never waits for a process that is inside a native call, whether that
 call frees the interpreter lock or not.  The node of rank 0 holds the whole
 list; other nodes keep a range of it and a second range in reserve, fetched
 by a thread of their first rank from a thread of rank 0 before it is needed.
-Longest items come first, so the ranges shrink towards the end of the list.
+Longest items come first, so the ranges shrink towards the end of the list;
+there, and in short lists, nothing is held in reserve: a long item that waits
+behind another may be what all wait for in the end.
 """
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from mpiapp.parallel.nodeshare import NodeShare
 from mpiapp.records import Floats, Ints
 
 # words of the pool: two ranges of the list, the end, the stop reason
-HEAD, TAIL, NEXT_HEAD, NEXT_TAIL, EXHAUSTED, STOP = range(6)
+# and whether the list is short, and a rank of the node without an item
+HEAD, TAIL, NEXT_HEAD, NEXT_TAIL, EXHAUSTED, STOP, SCARCE, HUNGRY = range(8)
 N_WORDS = 8
 
 # counters of one rank, in its row of the pool
@@ -36,6 +39,8 @@ _PULLS = COUNTERS.index('pulls')
 REQUEST, REPLY = 71, 72
 POLL_SECONDS = 0.002
 HEARTBEAT_SECONDS = 0.5
+#: items a rank that are left when nodes get no more ahead of need
+FEW = 8
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class _Grant:
     stop: int
     exhausted: bool
     stop_reason: int
+    scarce: bool = False
 
 
 class WorkQueue:
@@ -106,7 +112,7 @@ class WorkQueue:
         if self._comm.rank == 0:
             for _ in range(2):
                 for leader in self._leaders[1:]:
-                    grants[leader].append(self._grant(sizes[leader]))
+                    grants[leader].append(self._grant(sizes[leader], True))
         for grant in self._comm.scatter(grants if self._comm.rank == 0
                                         else None):
             self._receive(grant, wanted=True)
@@ -140,6 +146,8 @@ class WorkQueue:
         while True:
             with self._share.lock():
                 taken = self._take(n)
+                if not len(taken):
+                    self._words[HUNGRY] = 1
                 ended = bool(self._words[EXHAUSTED] or self._words[STOP])
             if len(taken) or ended or not wait:
                 self.waited += time.perf_counter() - started
@@ -214,26 +222,27 @@ class WorkQueue:
                 time.sleep(POLL_SECONDS)
                 continue
             node = status.Get_source()
-            wanted, n_ranks, reason, sums, bye = self._comm.recv(
+            wanted, hungry, n_ranks, reason, sums, bye = self._comm.recv(
                 source=node, tag=REQUEST)
             self._remote[node] = sums
             if reason:
                 self.stop(reason)
             alive -= bye
             if not bye:
-                grant = self._grant(n_ranks) if wanted else _Grant(
-                    0, 0, False, self.stop_reason)
+                grant = self._grant(n_ranks, not hungry) if wanted \
+                    else _Grant(0, 0, False, self.stop_reason)
                 self._comm.send(grant, dest=node, tag=REPLY)
 
-    def _grant(self, n_ranks: int) -> _Grant:
-        """Cut the next range for a node."""
+    def _grant(self, n_ranks: int, ahead: bool) -> _Grant:
+        """Cut the next range for a node, that needs it or asks ahead."""
         with self._share.lock():
             w = self._words
-            start = int(w[HEAD])
-            stop = grant_stop(self._before, start, int(w[TAIL]), n_ranks,
-                              self._comm.size)
+            start, tail = int(w[HEAD]), int(w[TAIL])
+            scarce = is_scarce(tail - start, self._comm.size)
+            stop = start if ahead and scarce else grant_stop(
+                self._before, start, tail, n_ranks, self._comm.size)
             w[HEAD] = stop
-            return _Grant(start, stop, start == stop, int(w[STOP]))
+            return _Grant(start, stop, start == tail, int(w[STOP]), scarce)
 
     def _fetch(self) -> None:
         """Keep this node's reserve filled, its counters known to rank 0."""
@@ -241,7 +250,8 @@ class WorkQueue:
         while not self._closing.is_set():
             w = self._words
             wanted = bool(w[NEXT_HEAD] == w[NEXT_TAIL]
-                          and not w[EXHAUSTED] and not w[STOP])
+                          and not w[EXHAUSTED] and not w[STOP]
+                          and (w[HUNGRY] or not w[SCARCE]))
             if not wanted and time.monotonic() - last < HEARTBEAT_SECONDS:
                 time.sleep(POLL_SECONDS)
                 continue
@@ -254,8 +264,9 @@ class WorkQueue:
 
     def _send_request(self, wanted: bool, bye: bool) -> None:
         sums = self._counters.sum(axis=0)
-        self._comm.send((wanted, self._node.size, self.stop_reason, sums,
-                         bye), dest=0, tag=REQUEST)
+        hungry = bool(self._words[HUNGRY])
+        self._comm.send((wanted, hungry, self._node.size, self.stop_reason,
+                         sums, bye), dest=0, tag=REQUEST)
 
     def _receive(self, grant: _Grant, wanted: bool) -> None:
         with self._share.lock():
@@ -263,6 +274,9 @@ class WorkQueue:
                 self._words[NEXT_HEAD] = grant.start
                 self._words[NEXT_TAIL] = grant.stop
                 self._words[EXHAUSTED] |= int(grant.exhausted)
+                self._words[SCARCE] = int(grant.scarce)
+                # who waits still says so again
+                self._words[HUNGRY] = 0
             if grant.stop_reason:
                 self._words[STOP] = grant.stop_reason
 
@@ -308,6 +322,11 @@ def grant_stop(
     share = (before[tail] - before[head]) * n_ranks / (8 * n_all)
     stop = int(np.searchsorted(before, before[head] + share, 'right')) - 1
     return min(tail, max(head + n_ranks, stop))
+
+
+def is_scarce(n_left: int, n_all: int) -> bool:
+    """Tell whether a list is too short to keep items in reserve."""
+    return n_left < FEW * n_all
 
 
 def _node_comm(comm: Any) -> Any:

@@ -32,6 +32,17 @@ def test_the_queue_is_near_the_bound_and_better_than_the_others(
         assert way(CASE, *drawn).over_bound > ours.over_bound
 
 
+@pytest.mark.parametrize('ranks, records, seed', [
+    (16, 100, 1), (8, 64, 2), (4, 30, 1)])
+def test_few_records_on_nodes_of_one_rank_are_near_the_bound_too(
+    ranks: int, records: int, seed: int,
+) -> None:
+    case = Case(ranks=ranks, records=records, per_node=1, seed=seed)
+    predicted, actual = simulated.costs(case, None)
+    bound = float(max(actual.sum() / ranks, actual.max()))
+    assert simulated.queue(case, predicted, actual, bound).over_bound < 1.03
+
+
 def test_every_record_takes_its_time_once(
     drawn: tuple[np.ndarray, np.ndarray, float],
 ) -> None:

@@ -41,6 +41,25 @@ def test_each_item_is_pulled_exactly_once(
     assert sorted(pulled) == list(range(n_items))
 
 
+def test_no_item_of_a_short_list_waits_behind_another(comm: Any) -> None:
+    alone = comm.Split(comm.rank)
+    n = 3 * comm.size
+    queue = WorkQueue(comm, np.arange(n, dtype=np.int64), alone)
+    mine: list[int] = []
+    if comm.rank:
+        mine = queue.pull(1).tolist()
+    comm.Barrier()
+    # the others are at work on one item each, rank 0 does all else
+    if comm.rank == 0:
+        mine = drain(queue)
+    comm.Barrier()
+    mine += drain(queue)
+    assert comm.allgather(len(mine)) == [n - comm.size + 1] + [1] * (
+        comm.size - 1)
+    queue.close()
+    alone.Free()
+
+
 def test_items_leave_in_the_given_order(comm: Any) -> None:
     order = np.arange(200, dtype=np.int64)[::-1].copy()
     queue = WorkQueue(comm, order)
