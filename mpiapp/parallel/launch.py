@@ -113,6 +113,18 @@ def _check_size(comm: Any, seat: binding.Seat) -> None:
             'environment')
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that is given up, with a warning, where writing fails."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say it once; the work goes on."""
+        self.setLevel(logging.CRITICAL + 1)
+        error = sys.exc_info()[1]
+        print(f'warning: --log-file {self.baseFilename} cannot be written '
+              f'({error}): the rest of it is lost', file=sys.stderr,
+              flush=True)
+
+
 def _set_logging(comm: Any, resources: Resources) -> None:
     """Set the handlers of this rank; InputError for a bad log file."""
     level = getattr(logging, resources.log_level.upper())
@@ -130,7 +142,7 @@ def _set_logging(comm: Any, resources: Resources) -> None:
     if resources.log_file:
         suffix = f'.{comm.rank}' if comm.rank else ''
         try:
-            to_file = logging.FileHandler(resources.log_file + suffix)
+            to_file = _LogFile(resources.log_file + suffix)
         except OSError as error:
             raise InputError(f'--log-file {resources.log_file}{suffix}: '
                              f'{error.strerror}') from error

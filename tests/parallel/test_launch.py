@@ -104,6 +104,26 @@ def test_a_log_file_that_one_rank_cannot_open_is_refused(
     assert '--log-file' in output and 'Traceback' not in output
 
 
+def test_a_log_file_that_cannot_be_written_is_given_up(
+    tmp_path: Path,
+) -> None:
+    script = """
+import logging, sys
+from mpiapp.parallel.launch import Resources, launch
+def main(world):
+    for i in range(3):
+        logging.getLogger('mpiapp').info('line %d', i)
+    return 0
+sys.exit(launch(main, Resources(log_file='/dev/full')))
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True,
+        timeout=LIMIT_SECONDS, env=environment())
+    assert done.returncode == 0
+    assert done.stderr.count('--log-file /dev/full cannot be written') == 1
+    assert 'Traceback' not in done.stderr
+
+
 def test_a_signal_during_the_start_is_noted(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
