@@ -68,13 +68,10 @@ def _table(block: Table) -> Iterator[Line]:
 
 
 def _histogram(block: Histogram) -> Iterator[Line]:
-    edges = np.asarray(block.edges, np.float64)
-    counts = [np.histogram(np.clip(s.values, edges[0], edges[-1]), edges)[0]
-              for s in block.series]
+    edges, counts = _floats(block.edges), block.counts
     yield ['from', 'to', *(s.label for s in block.series)]
     for i in range(len(edges) - 1):
-        yield [float(edges[i]), float(edges[i + 1]),
-               *(int(c[i]) for c in counts)]
+        yield [edges[i], edges[i + 1], *(int(c[i]) for c in counts)]
 
 
 def _scatter(block: Scatter) -> Iterator[Line]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import html
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 import mpiapp
-from mpiapp.reporting.blocks import Report, Viewer
+from mpiapp.reporting.blocks import Histogram, Report, Viewer
 from mpiapp.reporting.packed import CHUNK, Packed
 
 #: in the order in which they need each other
@@ -75,7 +77,18 @@ def in_script(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return blocks as JSON data: `kind` is the class, NaN is null."""
+    """Return blocks as JSON data: `kind` is the class, NaN is null.
+
+    Histograms are counted here and keep the digits of their edges: bins
+    may be narrower than what is left of a rounded value.
+    """
+    if isinstance(value, Histogram):
+        counted = [replace(s, values=c) for s, c in zip(
+            value.series, value.counts, strict=True)]
+        return {'kind': 'Histogram', **{
+            f.name: plain(getattr(value, f.name)) for f in fields(value)},
+            'series': plain(counted),
+            'edges': np.asarray(value.edges, np.float64).tolist()}
     if is_dataclass(value) and not isinstance(value, type):
         return {'kind': type(value).__name__, **{
             f.name: plain(getattr(value, f.name)) for f in fields(value)}}

@@ -128,9 +128,13 @@ class Subject:
     def molecule(self) -> list[str]:
         """What groups the records: the molecules of the ensembles.
 
-        Isomers and charge states under one name are told apart.
+        Isomers and charge states under one name are told apart, and so are
+        methods: energies of two have no common zero.
         """
         tables = self.results.ensembles
+        if not tables and len(self.methods) > 1:
+            return [f'{name}, {self.methods[potential]}' for name, potential
+                    in zip(self.names, self.words('potential'), strict=True)]
         if not tables:
             return self.names
         molecules = tables['molecules']
@@ -138,6 +142,19 @@ class Subject:
         numbers = tables['records']['molecule'].to_numpy()
         return [labels[n] if n >= 0 else name
                 for n, name in zip(numbers, self.names, strict=True)]
+
+    @cached_property
+    def methods(self) -> dict[str, str]:
+        """What the methods of `validate` are called, by potential.
+
+        Their names in tables, or among options where two would be equal.
+        """
+        if not self.has('potential', 'method'):
+            return {}
+        found = dict(zip(self.words('potential'), self.words('method'),
+                         strict=True))
+        return found if len(set(found.values())) == len(found) \
+            else {name: name for name in found}
 
     @cached_property
     def compat(self) -> bool:
@@ -215,10 +232,19 @@ class Subject:
 
 
 def unique_labels(names: Sequence[str]) -> list[str]:
-    """Return the names, equal ones numbered: a, a (2), a (3)."""
+    """Return the names, equal ones numbered: a, a (2), a (3).
+
+    A number that makes another one's name is passed over.
+    """
     seen: dict[str, int] = {}
+    taken = set(names)
     found = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f'{name} ({seen[name]})')
+        label = name
+        while name in seen and label in taken:
+            seen[name] += 1
+            label = f'{name} ({seen[name]})'
+        seen.setdefault(name, 1)
+        taken.add(label)
+        found.append(label)
     return found

@@ -67,7 +67,7 @@ def histogram(
 def nice_edges(values: Any, n_bins: int = 30) -> Any:
     """Return edges of equal round bins that hold all values."""
     low, high = float(values.min()), float(values.max())
-    if high <= low:
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     raw = (high - low) / n_bins
     power = 10.0 ** np.floor(np.log10(raw))

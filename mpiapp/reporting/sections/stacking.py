@@ -27,7 +27,7 @@ def blocks(subject: Subject) -> list[Block]:
             for line in subject.table.to_dict('records')]
     methods = by_method(rows)
     found: list[Block] = [method_table(methods)]
-    for block in (distance_map(methods), energies(methods)):
+    for block in (distance_map(subject, methods), energies(methods)):
         if block is not None:
             found.append(block)
     return [*found, gate_table(methods)]
@@ -57,10 +57,13 @@ def method_table(methods: dict[str, list[Row]]) -> Table:
         'structure is that of the reference.', terminal=20)
 
 
-def distance_map(methods: dict[str, list[Row]]) -> Heat | None:
+def distance_map(
+    subject: Subject, methods: dict[str, list[Row]],
+) -> Heat | None:
     """Return the largest distance error of each method and dimer."""
     cells: dict[tuple[str, str], float] = {}
-    for name, rows in methods.items():
+    for potential, rows in methods.items():
+        name = subject.methods[potential]
         for row in rows:
             error = distance_error(row) if row['start'] not in (
                 ORIGINAL, SINGLE_POINT) else math.nan
@@ -70,7 +73,7 @@ def distance_map(methods: dict[str, list[Row]]) -> Heat | None:
     if not cells:
         return None
     dimers = list(dict.fromkeys(d for d, _ in cells))
-    used = [m for m in methods if any((d, m) in cells for d in dimers)]
+    used = list(dict.fromkeys(m for _, m in cells))
     return Heat(
         'distance_errors', 'Largest error of the distance', dimers, used,
         [[cells.get((d, m), math.nan) for m in used] for d in dimers],
