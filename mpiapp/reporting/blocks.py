@@ -58,7 +58,7 @@ class Field:
     `digits` are decimals; -1: five significant digits, None: text.
 
     `spread` are errors, shown behind the values.  `brief` ones stand in the
-    terminal as well.
+    terminal as well, where it has room: larger numbers first.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Field:
     unit: str = ''
     spread: Values = ()
     hint: str = ''
-    brief: bool = True
+    brief: int = 1
 
 
 @dataclass(frozen=True)

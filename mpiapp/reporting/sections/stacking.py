@@ -52,7 +52,7 @@ def method_table(methods: dict[str, list[Row]]) -> Table:
             lambda rows, n=name: interaction_errors(rows, n)), 3,
             'kcal/mol') for name in ('', 's22', 's66', 'nbc10')),
         Field('verdict', 'verdict',
-              [overall(judge(r, Gate())) for r in every])],
+              [overall(judge(r, Gate())) for r in every], brief=2)],
         'Verdicts by the default gate; vertical, slip and binding where the '
         'structure is that of the reference.', terminal=20)
 

@@ -66,7 +66,7 @@ def trial_table(
     order = np.argsort(np.where(np.isfinite(key), key, np.inf),
                        kind='stable')
     fields = [Field('trial', 'trial', order.tolist(), 0),
-              Field('value', 'value', values[order], -1)]
+              Field('value', 'value', values[order], -1, brief=2)]
     for name in ('state', 'source', 'note'):
         words = subject.words(name)
         if any(words):
