@@ -210,7 +210,12 @@ def geometry(pair: Pair) -> list[Block]:
     """Compare the measures of the best pairs and their classes."""
     rows = pair.both
     blocks: list[Block] = []
-    for name, label, unit in MEASURES:
+    if pair.a.compat != pair.b.compat:
+        return [Text('A and B measure by different definitions (full and '
+                     'compatibility mode): geometries and classes are not '
+                     'compared.')]
+    for name, words, unit in MEASURES:
+        label = pair.a.called(name, words)
         x = pair.a.measure(name)[rows[:, 0]]
         y = pair.b.measure(name)[rows[:, 1]]
         ok = np.isfinite(x) & np.isfinite(y)

@@ -23,6 +23,9 @@ STATES = {'pruned': Status.SKIPPED, 'failed': Status.FAILED,
           'pending': Status.PENDING}
 #: classes in the order of their strength
 CLASSES = ('strong', 'weak', 'monomer', 'none')
+#: what compatibility mode has in place of a measure, and what that is
+COMPAT = {'vertical': ('distance', 'one-sided distance'),
+          'overlap_gated': ('overlap', 'overlap at any distance')}
 
 
 class Results(Protocol):
@@ -164,14 +167,16 @@ class Subject:
 
     def measure(self, name: str, moment: str = '') -> Floats:
         """Return a measure of the best pair [n_records]; NaN if absent."""
-        prefix = 'compat_' if self.compat else ''
-        other = {'vertical': 'distance', 'overlap_gated': 'overlap'}
+        column = f'{name}{moment}'
         if self.compat:
-            name = other.get(name, name)
-        column = f'{prefix}{name}{moment}'
+            column = f'compat_{COMPAT.get(name, (name,))[0]}{moment}'
         if column not in self.table.columns:
             return np.full(len(self.table), np.nan)
         return self.values(column)
+
+    def called(self, name: str, words: str) -> str:
+        """Return what a measure is called; `words` in full mode."""
+        return COMPAT[name][1] if self.compat and name in COMPAT else words
 
     def classes(self, moment: str = '') -> list[str]:
         """Return the class of each record; none where it has none."""

@@ -72,7 +72,8 @@ def fields(subject: Subject, n: int) -> Iterator[Field]:
                 subject.weight[:n], 3,
                 hint='Boltzmann weight; empty: not in the ensemble')
     for name, label, digits, unit in MEASURES:
-        yield Field(name, label, subject.measure(name)[:n], digits, unit)
+        yield Field(name, subject.called(name, label),
+                    subject.measure(name)[:n], digits, unit)
     for name, label, digits, unit in (
             ('rmsd_start_final', 'moved', 2, 'Å'),
             ('steps', 'steps', 0, ''),
