@@ -214,8 +214,8 @@ def geometry(pair: Pair) -> list[Block]:
         return [Text('A and B measure by different definitions (full and '
                      'compatibility mode): geometries and classes are not '
                      'compared.')]
-    for name, words, unit in MEASURES:
-        label = pair.a.called(name, words)
+    for name, full, unit in MEASURES:
+        label = pair.a.called(name, full)
         x = pair.a.measure(name)[rows[:, 0]]
         y = pair.b.measure(name)[rows[:, 1]]
         ok = np.isfinite(x) & np.isfinite(y)

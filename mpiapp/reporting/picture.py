@@ -15,6 +15,8 @@ Figure = Histogram | Scatter | Heat | Bars | Lines | Gantt
 
 #: dots an inch of a PNG
 DPI = 150
+#: below the bars of a figure
+MOST_LABELS = 40
 
 
 def draw(paths: Sequence[Path], figure: Figure) -> None:
@@ -107,8 +109,10 @@ def bars(axes: Any, figure: Bars) -> None:
                  error_kw={'linewidth': 0.8})
         if figure.stacked:
             base += np.nan_to_num(values[k])
-    axes.set_xticks(range(len(figure.labels)), figure.labels, rotation=38,
-                    ha='right')
+    # of many labels some, or they would cover one another
+    step = -(-len(figure.labels) // MOST_LABELS)
+    axes.set_xticks(range(0, len(figure.labels), step),
+                    figure.labels[::step], rotation=38, ha='right')
     axes.set_ylabel(figure.y_label)
     legend(axes, len(figure.series) > 1)
 

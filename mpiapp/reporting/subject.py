@@ -82,6 +82,12 @@ class Subject:
         self.program = str(results.meta.get('program', ''))
 
     @cached_property
+    def stages(self) -> dict[str, Subject]:
+        """The relaxation and the stages of its refinement, in order."""
+        return {'relaxation': self, **{
+            name: Subject(of) for name, of in self.results.stages.items()}}
+
+    @cached_property
     def table(self) -> pandas.DataFrame:
         """All columns with one entry a record."""
         return self.results.table

@@ -251,6 +251,8 @@ CHARTS.Bars = {
     plot.scale(0, n, 0, top * 1.05);
     plot.yAxis(f.y_label, null, f.series.every(
       s => s.values.every(v => v === null || Number.isInteger(v))));
+    // of many slanted labels some, or they would cover one another
+    const step = slant ? Math.ceil(18 * n / (width - 70)) : 1;
     f.labels.forEach((label, i) => {
       const here = f.series.filter(s => s.values[i] !== null);
       const wide = f.stacked ? 0.8 : 0.8 / Math.max(1, here.length);
@@ -271,6 +273,7 @@ CHARTS.Bars = {
         }
         if (f.stacked) base += v;
       });
+      if (i % step) return;
       const x = plot.x(i + 0.5), y = plot.h - bottom + 14;
       plot.add('text', slant
         ? { x, y, 'text-anchor': 'end', transform: `rotate(-38 ${x} ${y})` }
