@@ -78,9 +78,13 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     'a folder that is not there': (
         ('a.h5', '--html', 'none/x.html'), 'no such folder'),
     'a page over a result': (
-        ('a.h5', '--html', 'b.h5'), 'the name of a result file'),
+        ('a.h5', '--html', 'b.h5'), 'ends in .html or .htm'),
+    'a page over a table': (
+        ('a.h5', '--html', 'b.csv'), 'ends in .html or .htm'),
     'an odd interval': (
         ('a.h5', '--watch', '--interval', '0'), 'greater than 0'),
+    'an endless interval': (
+        ('a.h5', '--watch', '--interval', 'inf'), 'at most 86400'),
     'too few structures': (
         ('a.h5', '--structures', '-1'), 'must not be negative'),
 }

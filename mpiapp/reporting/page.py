@@ -23,6 +23,8 @@ from mpiapp.reporting.packed import CHUNK, Packed
 #: in the order in which they need each other
 SCRIPTS = ('charts.js', 'tables.js', 'viewer.js', 'page.js')
 LIBRARY, LICENCE = '3Dmol-min.js', '3Dmol-LICENSE.txt'
+#: what the head of every page has
+GENERATOR = b'<meta name="generator" content="mpiapp '
 #: significant digits of numbers in the page
 DIGITS = 7
 
@@ -104,6 +106,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page of ours."""
+    with open(path, 'rb') as file:
+        return GENERATOR in file.read(2000)
+
+
 def write_page(path: Path, report: Report, structures: Packed | None) -> None:
     """Write the page; it appears when it is whole.
 
@@ -112,8 +120,9 @@ def write_page(path: Path, report: Report, structures: Packed | None) -> None:
     """
     part = path.with_name(f'.{path.name}.part')
     try:
+        # names of files need not be Unicode
         part.write_text(page_of(report, structures), encoding='utf-8',
-                        newline='\n')
+                        errors='replace', newline='\n')
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

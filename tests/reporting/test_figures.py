@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpiapp.reporting.blocks import (
-    BLUE, Bars, Heat, Histogram, Lines, Report, Section, Series
+    BLUE, Bars, Block, Heat, Histogram, Lines, Report, Section, Series
 )
 from mpiapp.reporting.exporting import export
 from mpiapp.reporting.page import plain
@@ -53,9 +53,10 @@ def test_a_campaign_without_a_converged_record_is_exported(
 
 def test_names_are_no_formulas(tmp_path: Path) -> None:
     name = 'cost $5^{$ a'
-    figures = [Bars('b', name, name, [name], [Series(name, [1.0], BLUE)]),
-               Lines('l', name, name, name, [1.0, 2.0],
-                     [Series('a', [1.0, 10.0], BLUE)], log=True)]
+    figures: list[Block] = [
+        Bars('b', name, name, [name], [Series(name, [1.0], BLUE)]),
+        Lines('l', name, name, name, [1.0, 2.0],
+              [Series('a', [1.0, 10.0], BLUE)], log=True)]
     export(tmp_path, Report('', '', [Section('s', 'S', figures)]))
     # the comments of an SVG have the texts as they were drawn
     assert f'<!-- {name} -->' in (tmp_path / 'b.svg').read_text()

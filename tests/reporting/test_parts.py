@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mpiapp.reporting.blocks import Table
 from mpiapp.reporting.registry import report_of
 from mpiapp.reporting.sections import convergence, failures, timeline
 from mpiapp.reporting.sections.refinement import stage_table
@@ -52,6 +53,7 @@ def test_what_fails_in_a_stage_is_told(tmp_path: Path) -> None:
         'converged', 'unconverged', 'failed', 'not_chosen')] == [
         [6, 0], [0, 4], [0, 0], [0, 2]]
     by_reason, listed = failures.blocks(Subject(results))
+    assert isinstance(by_reason, Table) and isinstance(listed, Table)
     assert column(by_reason, 'stage') == ['1_gfn2']
     assert column(by_reason, 'records') == [4]
     assert column(listed, 'row') == [0, 1, 2, 3]
