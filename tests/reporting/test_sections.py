@@ -182,6 +182,28 @@ def test_an_empty_campaign_has_a_report(tmp_path: Path) -> None:
     assert facts(none)['records'] == '0'
 
 
+def test_what_was_skipped_is_not_held_against_the_rest(
+    tmp_path: Path,
+) -> None:
+    rows = {i: {'status': 1 if i < 2 else 6} for i in range(52)}
+    for program, hint in (('conformers', ''), ('hpo', 'trials of the study')):
+        report = report_of(load(other_kind(
+            tmp_path / f'{program}.h5', Schema(RUN), rows, program)))
+        summary: Any = report.sections[0].blocks[0]
+        told = {f.label: f.hint for f in summary.items}
+        assert told['records'] == hint
+        assert told['converged'] == '100.0 % of 2 that were not skipped'
+        # there is nothing to count in the attempts of conformers
+        assert 'generation' not in {s.name for s in report.sections}
+
+
+def test_records_of_a_relaxation_are_those_of_its_input(
+    small_report: Report,
+) -> None:
+    first: Any = small_report.sections[0].blocks[0]
+    assert first.items[0].hint == 'in all input files'
+
+
 def test_settings_are_shown_by_name(small_report: Report) -> None:
     table = block(small_report, 'settings')
     assert 'fmax' in column(table, 'name')
@@ -333,6 +355,10 @@ def test_files_of_other_programs_have_sections_of_their_own(
     monkeypatch.chdir(tmp_path)
     ended = run(program, *words)
     assert (tmp_path / 'x.h5').exists(), ended.output
-    names = {s.name for s in report_of(load(tmp_path / 'x.h5')).sections}
+    report = report_of(load(tmp_path / 'x.h5'))
+    names = {s.name for s in report.sections}
     assert {'conformers': 'generation', 'validate': 'stacking'}[
         program] in names
+    if program == 'validate':
+        # as in every other table, not as among options
+        assert block(report, 'distance_errors').column_labels == ['MMFF94s']

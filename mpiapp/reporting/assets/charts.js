@@ -184,7 +184,8 @@ function ramp(share) {
 }
 
 CHARTS.Heat = {
-  keys: () => [],
+  keys: f => [[`0 to ${number(f.top)} ${f.unit}`,
+    `linear-gradient(90deg, rgb(${RAMP[0]}), rgb(${RAMP[4]}))`]],
   wide: f => f.column_labels.length > 8,
   draw(f) {
     const longest = words => Math.max(...words.map(w => w.length), 1);

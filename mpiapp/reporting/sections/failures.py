@@ -80,6 +80,7 @@ def one_by_one(bad: Sequence[Bad], several: bool) -> Table:
         f'The first {MOST_LISTED} of {len(bad)}.'
     rows = [b.row for b in listed]
     return Table('failed_records', 'Record by record', [
-        Field('row', 'row', rows, 0, hint='position in all input files'),
+        Field('row', 'row', rows, 0,
+              hint='number of the record in the result file'),
         *columns(listed, *(['stage'] if several else []), 'name', 'status',
                  'reason', 'message')], caption, rows, 10)

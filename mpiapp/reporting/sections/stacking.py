@@ -11,7 +11,7 @@ from mpiapp.chemistry.dimer_names import ORIGINAL, SINGLE_POINT
 from mpiapp.reporting.blocks import CYCLE, Block, Field, Heat, Scatter, Table
 from mpiapp.reporting.stacking import (
     binding_errors, by_method, interaction_errors, mean_size, n_failed,
-    slip_errors, vertical_errors
+    n_items, slip_errors, vertical_errors
 )
 from mpiapp.reporting.stacking_plot import EDGE
 from mpiapp.reporting.subject import Subject
@@ -42,7 +42,7 @@ def method_table(methods: dict[str, list[Row]]) -> Table:
 
     return Table('methods', 'Mean absolute errors', [
         Field('method', 'method', [str(r[0]['method']) for r in every]),
-        Field('items', 'items', [len(r) for r in every], 0),
+        Field('items', 'items', [n_items(r) for r in every], 0),
         Field('failed', 'failed', [n_failed(r, False) for r in every], 0),
         Field('vertical', 'vertical', mean(
             lambda rows: [e for e, _ in vertical_errors(rows)]), 3, 'Å'),

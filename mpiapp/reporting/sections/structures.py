@@ -52,7 +52,7 @@ def worth(field: Field) -> bool:
 def fields(subject: Subject, n: int) -> Iterator[Field]:
     """Yield the columns of the table."""
     yield Field('row', 'row', list(range(n)), 0,
-                hint='position in all input files')
+                hint='number of the record in the result file')
     yield Field('molecule', 'molecule', subject.molecule[:n])
     for name, label in (('r_group', 'R group'),
                         ('screen_group', 'substituent'),
