@@ -114,7 +114,7 @@ def bars(axes: Any, figure: Bars) -> None:
     axes.set_xticks(range(0, len(figure.labels), step),
                     figure.labels[::step], rotation=38, ha='right')
     axes.set_ylabel(figure.y_label)
-    legend(axes, len(figure.series) > 1)
+    legend(axes, len(figure.series) > 1 or figure.stacked)
 
 
 def lines(axes: Any, figure: Lines) -> None:

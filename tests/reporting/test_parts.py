@@ -27,7 +27,7 @@ def test_captions_tell_what_is_left_out(
     spans = block(report, 'ranks')
     assert len(spans.rows) == 30 and len(spans.lanes) == 2
     assert spans.caption.endswith(
-        ' The first 30 of 130 records. The first 2 of 4 ranks.')
+        ' The first 2 of 4 ranks. 30 of 130 records are drawn.')
     assert block(report, 'rank_seconds').caption.endswith(
         ' The first 2 of 4 ranks.')
     assert len(block(report, 'cost').rows) == 100

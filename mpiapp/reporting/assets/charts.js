@@ -231,8 +231,8 @@ CHARTS.Heat = {
 };
 
 CHARTS.Bars = {
-  keys: f => f.series.length > 1 ? f.series.map(s => [s.label, s.colour])
-    : [],
+  keys: f => f.series.length > 1 || f.stacked
+    ? f.series.map(s => [s.label, s.colour]) : [],
   wide: f => f.labels.length > 12,
   draw(f) {
     const n = f.labels.length;

@@ -69,7 +69,8 @@ def histogram(
 def nice_edges(values: Any, n_bins: int = 30) -> Any:
     """Return edges of equal round bins that hold all values."""
     low, high = float(values.min()), float(values.max())
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
+    alike = high - low <= 1e-12 * max(abs(low), abs(high))
+    if alike:
         low, high = low - 0.5, high + 0.5
     raw = (high - low) / n_bins
     power = 10.0 ** np.floor(np.log10(raw))
@@ -77,6 +78,9 @@ def nice_edges(values: Any, n_bins: int = 30) -> Any:
     if (np.mod(values, 1) == 0).all():
         width = max(1.0, round(width))
     first = np.floor(low / width) * width
+    if alike:
+        # no edge goes through what differs by rounding alone
+        first -= width / 2
     return first + width * np.arange(int((high - first) / width) + 2)
 
 

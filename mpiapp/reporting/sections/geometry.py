@@ -42,7 +42,8 @@ def blocks(subject: Subject) -> list[Block]:
             f'geometry_{name}', title,
             f'{subject.called(name, label)}, {unit}',
             [Series('before', before, GREY), Series('after', after, BLUE)],
-            edges, note(before, after, low, high),
+            edges, note(before, after, low, high, 'both ring sets'
+                        if subject.compat else 'best pair'),
             band(subject) if name == 'vertical' else ()))
     return found
 
@@ -72,7 +73,7 @@ def band(subject: Subject) -> tuple[tuple[float, float, str], ...]:
 
 
 def note(before: np.ndarray, after: np.ndarray, low: float,
-         high: float) -> str:
+         high: float, of: str) -> str:
     """Tell the medians and what lies outside the axis."""
     words = [f'median {word} {np.median(v):.2f}' for word, v in (
         ('before', before), ('after', after)) if len(v)]
@@ -80,4 +81,4 @@ def note(before: np.ndarray, after: np.ndarray, low: float,
                   for v in (before, after))
     if outside:
         words.append(f'{outside} outside the axis, in the last bins')
-    return f'Converged records, best pair: {", ".join(words)}.'
+    return f'Converged records, {of}: {", ".join(words)}.'

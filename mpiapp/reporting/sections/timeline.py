@@ -67,8 +67,9 @@ def spans(subject: Subject) -> Gantt | None:
     rows = timed[rank[timed] < MOST_RANKS][:MOST_SPANS]
     if not len(rows):
         return None
-    left_out = part_of(len(rows), len(timed), 'records') + part_of(
-        MOST_RANKS, int(rank[timed].max()) + 1, 'ranks')
+    left_out = part_of(MOST_RANKS, int(rank[timed].max()) + 1, 'ranks')
+    if len(rows) < len(timed):
+        left_out += f' {len(rows):,} of {len(timed):,} records are drawn.'
     rows = rows[np.lexsort((stop[rows], rank[rows]))]
     stop, rank = stop[rows], rank[rows].astype(int)
     start = begins(stop, seconds[rows], rank)
