@@ -27,10 +27,11 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ('Programs', (
         'reopt.md', 'device.md', 'refine.md', 'ensembles.md',
         'descriptors.md', 'conformers.md', 'validate.md', 'hameval.md',
-        'tssearch.md', 'hpo.md', 'report.md')),
+        'tssearch.md', 'hpo.md', 'distill.md', 'bench.md', 'profiler.md',
+        'report.md')),
     ('Running', ('clusters.md', 'reliability.md')),
     ('Reference', ('options.md', 'file_format.md', 'architecture.md',
-                   'add_a_potential.md')),
+                   'add_a_potential.md', 'add_a_hessian.md')),
     ('Measured', ('benchmarks.md', 'comparison.md')),
     ('Project', ('CHANGELOG.md', 'CITATION.cff', 'LICENSE')),
 )

@@ -2,7 +2,8 @@
 
 A command is a line of a block that is indented by four spaces or fenced
 without a language and begins with one of STARTS.  `<!-- not run: why -->`
-before a block says that no test executes it.
+before a block says that no test executes it, `<!-- page not run: why -->`
+that none executes those of the page.
 """
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ STARTS = ('mpirun', 'python', 'make', 'srun', 'sbatch', 'grep', 'mkdir',
           'head', '. .venv', 'export', 'OMP_NUM_THREADS', 'TORCH_INDEX',
           'HDF5_DIR', 'OMPI_MCA')
 _MARK = re.compile(r'<!-- not run: (.+?) -->')
+_PAGE_MARK = re.compile(r'<!-- page not run: (.+?) -->')
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Command:
 
 def commands(page: Path) -> Iterator[Command]:
     """Yield the commands of a page, continued lines joined."""
+    text = page.read_text('utf-8')
+    found = _PAGE_MARK.search(text)
+    whole = found[1] if found else ''
     why, fence, before = '', None, ''
     start = 0
-    for number, line in enumerate(
-            page.read_text('utf-8').splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if found := _MARK.search(line):
             why = found[1]
         if line.startswith('```'):
@@ -57,7 +61,8 @@ def commands(page: Path) -> Iterator[Command]:
             start = start if before else number
             before += line.strip().removesuffix('\\')
             if not line.rstrip().endswith('\\'):
-                yield Command(str(page.relative_to(ROOT)), start, before, why)
+                yield Command(str(page.relative_to(ROOT)), start, before,
+                              why or whole)
                 before = ''
         elif line.strip() and not in_block and not _MARK.search(line):
             why = ''

@@ -27,16 +27,13 @@ COVERED = {
 OWN_TESTS = {
     f'docs/{name}.md': f'tests/test_{name}.py' for name in (
         'hameval', 'hpo')}
-#: pages that are checked by people, with what they lack on this machine
-BY_HAND = frozenset({'docs/clusters.md', 'docs/reliability.md'})
 #: programs whose options are compared with the pages
 KNOWN = ('reopt', 'conformers', 'validate', 'report', 'merge')
 #: a command that takes longer hangs
 LIMIT_SECONDS = 1500
 
 ALL = [c for page in pages() for c in commands(page)]
-OURS = [c for c in ALL if c.page not in BY_HAND | OWN_TESTS.keys()
-        and not c.page.startswith('docs/benchmarks_')]
+OURS = [c for c in ALL if c.page not in OWN_TESTS]
 
 
 def is_quick(command: Command) -> bool:

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import mpiapp
+from mpiapp.data_files import folders
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / 'jobs' / 'environment.sh'
@@ -105,6 +106,16 @@ def test_wheel_carries_all_modules_and_data(tmp_path: Path) -> None:
               for path in (ROOT / 'mpiapp').rglob('assets/*')}
     assert 'mpiapp/reporting/assets/3Dmol-min.js' in assets
     assert (modules | data | assets) - inside == set()
+
+
+@pytest.mark.parametrize('packages', [
+    'lib/python3.11/site-packages', 'lib64/python3.12/dist-packages', '.'])
+def test_data_of_a_wheel_are_found_wherever_it_is_installed(
+    tmp_path: Path, packages: str,
+) -> None:
+    """A virtual environment, ~/.local, /usr/local, or --target FOLDER."""
+    data = tmp_path / 'share' / 'mpiapp' / 'data'
+    assert data in folders(tmp_path / packages / 'mpiapp')
 
 
 def test_continuous_integration_calls_make_test() -> None:

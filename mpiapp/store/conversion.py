@@ -92,8 +92,15 @@ def dataset(campaign: Campaign) -> xarray.Dataset:
     Dimension `record`, and for ragged columns one a group and axis, as
     `geometry_atom`, with the record of each entry as coordinate
     (`geometry_atom_record`).  Each variable has unit and description.
+
+    Raises:
+        ImportError: the package xarray is not installed.
     """
-    import xarray
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError('dataset() needs the package xarray, which is not '
+                          'installed') from error
     table = campaign.table
     variables: dict[str, Any] = {}
     coordinates: dict[str, Any] = {'record': np.arange(campaign.n_records)}
