@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ABOUT = '''Show a result file of any program of mpiapp: a summary in the
 terminal, and with --html one page that needs neither network nor other
 files.  Reads only; no MPI is started.'''
+#: one character for one, so that columns stay in line
+PLAINER = {'Å': 'A', '±': '~', '→': '>', '·': '-', '°': 'o', '━': '='}
 #: seconds between two looks at most
 DAY = 86400
 EXIT_CODES = ('exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
@@ -63,10 +66,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = parser().parse_args(argv)
+    codecs.register_error('plainer', plainer)
     for stream in (sys.stdout, sys.stderr):
         # names of molecules and files may have what a terminal can't show
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors='replace')
+            stream.reconfigure(errors='plainer')
     try:
         check(options)
         if options.watch:
@@ -85,6 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in written:
         print(f'wrote {path}')
     return 0
+
+
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that a terminal does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start:error.end]
+    return ''.join(PLAINER.get(c, '?') for c in lost), error.end
 
 
 def check(options: argparse.Namespace) -> None:

@@ -47,15 +47,15 @@ def renderable(
 
 def facts(title: str, items: list[Fact]) -> RenderableType:
     """Return facts as lines of label, value and hint."""
+    from rich.console import Group
     from rich.table import Table as Grid
-    grid = Grid(title=_plain(title), title_justify='left', box=None,
-                show_header=False, pad_edge=False, title_style='bold')
+    grid = Grid(box=None, show_header=False, pad_edge=False)
     for _ in ('label', 'value'):
         grid.add_column(no_wrap=True)
     for fact in items:
         grid.add_row(_plain(fact.label), _plain(fact.value),
                      f'[dim]{_plain(fact.hint)}[/dim]')
-    return grid
+    return Group(_heading(title), grid)
 
 
 def table(block: Table, width: int) -> RenderableType:
@@ -71,8 +71,7 @@ def table(block: Table, width: int) -> RenderableType:
     shown = min(n, block.terminal)
     title = block.title if n <= shown else \
         f'{block.title} (first {shown} of {n} lines)'
-    grid = Grid(title=_plain(title), title_justify='left',
-                box=box.SIMPLE_HEAD, pad_edge=False, title_style='bold',
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False,
                 padding=(0, GAP - 1, 0, 0))
     texts = [[cell(f, i) for i in range(shown)] for f in fields]
     # one for the edge of the grid
@@ -85,8 +84,8 @@ def table(block: Table, width: int) -> RenderableType:
     for k in range(shown):
         grid.add_row(*(_plain(texts[i][k]) for i in sorted(widths)))
     left = [f.label for i, f in enumerate(fields) if i not in widths]
-    return grid if not left else Group(grid, _plain(
-        f'No room here for: {", ".join(left)}'))
+    return Group(_heading(title), grid, *(
+        [_plain(f'No room here for: {", ".join(left)}')] if left else []))
 
 
 def fitted(
@@ -133,6 +132,10 @@ def cell(f: Field, i: int) -> str:
     if len(f.spread) and math.isfinite(f.spread[i]):
         shown += f' ± {f.spread[i]:.{f.digits}f}'
     return shown
+
+
+def _heading(text: str) -> str:
+    return f'[bold]{_plain(text)}[/bold]'
 
 
 def _plain(text: str) -> str:

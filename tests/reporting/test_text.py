@@ -51,6 +51,6 @@ def test_text_is_folded_and_numbers_are_not() -> None:
 def test_marks_of_the_terminal_are_text() -> None:
     odd: Any = '[/y] [bold]x'
     report = Report('t', '', [Section('s', odd, [
-        Facts([Fact('a label', 'of a value')]),
+        Facts([Fact('a', 'b')]),
         Table('t', odd, [Field('x', odd, [odd])], terminal=1)])])
     assert printed(report, 80).count('[/y] [bold]x') == 4
