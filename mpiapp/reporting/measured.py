@@ -69,6 +69,8 @@ def table_of(name: str, lines: Sequence[Mapping[str, Any]]) -> Table:
             fields.append(Field(key, key, [
                 '' if v is None else short(v) for v in values],
                 brief=brief))
+    # what lines share, hashes and lists stand last
+    fields.sort(key=lambda f: f.brief == 0)
     return Table(name.replace('.', '_'), name, fields, terminal=40)
 
 

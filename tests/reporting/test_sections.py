@@ -332,11 +332,15 @@ def test_times_of_a_bench_are_shown_from_its_result_file(
 
 def test_the_json_of_bench_is_a_report(tmp_path: Path) -> None:
     path = tmp_path / 'bench.json'
-    path.write_text('{"rows": [{"way": "ours", "s": 1.5, "q": [1, 2]}, '
-                    '{"way": "ase", "s": 120}], "machine": {"cores": 2}}')
+    path.write_text('{"rows": [{"q": [1, 2], "n": 1, "way": "ours", "s": 1.5'
+                    '}, {"way": "ase", "n": 1, "s": 120}], '
+                    '"machine": {"cores": 2}}')
     report = report_of_json(path)
     assert column(block(report, 'rows'), 's') == [1.5, 120.0]
     assert column(block(report, 'rows'), 'q') == ['1, 2', '']
+    # what tells the lines apart comes first
+    assert [f.name for f in block(report, 'rows').fields] == [
+        'way', 's', 'q', 'n']
     assert 'machine.cores' in column(block(report, 'values'), 'name')
     path.write_text('[1]')
     with pytest.raises(InputError, match='an object'):
