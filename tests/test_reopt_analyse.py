@@ -213,7 +213,7 @@ def damaged(source: Path, path: Path) -> Path:
 
 
 def of_another_program(path: Path) -> Path:
-    schema = Schema((Column('status', 'results', 'i4', '1', ''),))
+    schema = Schema((Column('status', 'results', 'i4', '1', '', 0),))
     write_campaign(SerialComm(), path, schema, 2, MemorySource(schema, {}),
                    {'program': 'hameval', 'inputs': []}, {})
     return path

@@ -112,7 +112,7 @@ def test_what_is_there_is_not_replaced_unasked(
 def test_a_page_does_not_replace_what_it_reports_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = tmp_path / 'bench.json'
+    path = tmp_path / 'bench.html'
     path.write_text('{}')
     assert report.main([str(path), '--html', str(path)]) == 2
     assert 'would replace' in capsys.readouterr().err
