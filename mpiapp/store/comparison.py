@@ -8,8 +8,8 @@ import numpy as np
 
 from mpiapp.chemistry.ranking import agreement
 from mpiapp.records import Floats, Status
-from mpiapp.store.export import molecules_of
 from mpiapp.store.files import replacing
+from mpiapp.store.molecules import molecule_numbers
 from mpiapp.store.reader import Campaign
 from mpiapp.units import KCAL_PER_EV
 
@@ -60,7 +60,7 @@ def conformers(campaign: Campaign) -> pandas.DataFrame:
     found = campaign.table[known].rename(columns={'record': 'conformer_id'})
     reached = np.zeros(len(found), bool)
     word = class_column(campaign)
-    molecules = molecules_of(campaign)
+    molecules = molecule_numbers(campaign)
     for name, stage in methods(campaign).items():
         table = stage.table
         found[f'{name}_status'] = [Status(s).name.lower()
@@ -99,7 +99,7 @@ def rankings(campaign: Campaign) -> pandas.DataFrame:
     import pandas
     named = list(methods(campaign).items())
     word = class_column(campaign)
-    molecules = molecules_of(campaign)
+    molecules = molecule_numbers(campaign)
     lines = []
     for (before_name, before), (name, stage) in zip(named, named[1:],
                                                     strict=False):

@@ -19,6 +19,7 @@ from mpiapp.store.ensemble_csv import (
 from mpiapp.store.files import replacing
 from mpiapp.store.formats import flag as _flag
 from mpiapp.store.formats import number as _number
+from mpiapp.store.molecules import molecule_numbers
 from mpiapp.store.reader import Campaign, load
 from mpiapp.store.summary_table import HEADER, summary_lines
 from mpiapp.structures import write_sdf_record
@@ -146,8 +147,7 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
     """Return the records not skipped, with the columns of `ADDED`.
 
     `rel_energy` [eV] is relative to the lowest converged record of the same
-    molecule (without ensembles: name); NaN where the record itself is not
-    converged.
+    `molecule`, a number; NaN where the record itself is not converged.
 
     Raises:
         InputError: the file lacks columns that the tables show.
@@ -158,24 +158,17 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         raise InputError(f'{campaign.path} has no columns '
                          f'{", ".join(sorted(lacking))}: not of reopt')
     energy = table['e_total'].where(table['status'] == Status.CONVERGED)
+    molecule = molecule_numbers(campaign)
     files = [str(f['path']) for f in campaign.meta.get('inputs', [])]
     table = table.assign(
         row=table.index,
         method=str(campaign.meta.get('potential', {}).get('name', '')),
         file=[files[n] if 0 <= n < len(files) else ''
               for n in table['file_number']],
-        rel_energy=energy - energy.groupby(
-            molecules_of(campaign)).transform('min'))
+        molecule=molecule,
+        rel_energy=energy - energy.groupby(molecule).transform('min'))
     table = descriptor_table.with_shown(table, campaign.meta)
     return table[table['status'] != Status.SKIPPED]
-
-
-def molecules_of(campaign: Campaign) -> pandas.Series:
-    """Return what is equal for the records of one molecule."""
-    if not campaign.ensembles:
-        return campaign.table['name']
-    return campaign.ensembles['records']['molecule'].set_axis(
-        campaign.table.index)
 
 
 def as_records(table: pandas.DataFrame) -> Iterator[Record]:

@@ -1,0 +1,130 @@
+"""Which records of a result file are conformers of one molecule.
+
+The rules of `chemistry.grouping`, with what they need read from the file.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpiapp.bonding import bond_list
+from mpiapp.chemistry.grouping import (
+    WAYS, Identities, group_records, split_by_graph
+)
+from mpiapp.chemistry.skeleton import Skeleton, skeleton_of
+from mpiapp.records import Ints, Status
+from mpiapp.store.packing import cut_text
+from mpiapp.store.reader import Campaign, RowReader
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The records of one molecule: their `rows` [n], ascending.
+
+    `skeletons` are by the index of the record, where it has a geometry;
+    `numbers` are the atomic numbers of the first one that has.
+    """
+
+    rows: Ints
+    skeletons: Mapping[int, Skeleton] = field(default_factory=dict)
+    numbers: NDArray[Any] = field(
+        default_factory=lambda: np.empty(0, np.int32))
+
+
+def groups_of(campaign: Campaign, how: str = 'name') -> list[Ints]:
+    """Return the rows of each group; `members_of` splits it by graph.
+
+    Of all records but those pending or skipped.
+    """
+    status = campaign.table['status'].to_numpy()
+    rows = np.flatnonzero(~np.isin(
+        status, [Status.PENDING, Status.SKIPPED]))
+    return group_records(identities(campaign), rows, how)
+
+
+def identities(campaign: Campaign) -> Identities:
+    """Return what tells the molecules of the records apart."""
+    table = campaign.table
+    stems = [Path(str(f['path'])).name.split('.')[0]
+             for f in campaign.meta.get('inputs', [])]
+    # as long as the file lets a name be
+    width = np.dtype(campaign.schema['name'].dtype).itemsize
+    made = [cut_text(f'{stems[f] if 0 <= f < len(stems) else ""}_{r}', width)
+            for f, r in zip(table['file_number'], table['record'],
+                            strict=True)]
+    names = table['name'].tolist()
+    numbered = np.array([a.encode() == b for a, b in zip(
+        names, made, strict=True)], bool)
+    return Identities(
+        names, numbered & (table['mseq'].to_numpy() < 0),
+        table['file_number'].to_numpy(), table['charge'].to_numpy(),
+        table['n_atoms'].to_numpy(), table['cip'].tolist())
+
+
+def members_of(
+    campaign: Campaign, rows: Ints, read: RowReader,
+) -> Iterator[Members]:
+    """Yield the molecules of a group, one for each graph."""
+    n_atoms = campaign.table['n_atoms'].to_numpy()[rows]
+    there = np.flatnonzero(n_atoms > 0)
+    if not len(there):
+        yield Members(rows)
+        return
+    numbers = read('numbers', rows[there])
+    skeletons = [skeleton_of(*pair) for pair in zip(
+        numbers, bonds_of(campaign, rows[there], numbers, read),
+        strict=True)]
+    parts = split_by_graph(skeletons)
+    # records without geometry go with the only graph, if there is one
+    rest = np.setdiff1d(np.arange(len(rows)), there)
+    for part in parts:
+        members = np.sort(np.concatenate(
+            [there[part], rest if len(parts) == 1 else rest[:0]]))
+        at = np.searchsorted(members, there[part]).tolist()
+        yield Members(
+            rows[members],
+            {i: skeletons[p] for i, p in zip(at, part.tolist(),
+                                             strict=True)},
+            numbers[part[0]])
+    if len(parts) > 1 and len(rest):
+        yield Members(rows[rest])
+
+
+def bonds_of(
+    campaign: Campaign, rows: Ints, numbers: Sequence[NDArray[Any]],
+    read: RowReader,
+) -> list[NDArray[Any]]:
+    """Return the bonds of the records; by distance where none is told.
+
+    At the start: what bonds the final geometry has was checked there.
+    """
+    stored: list[NDArray[Any]] = [np.empty((0, 2))] * len(rows)
+    if any(c.name == 'bonds' for c in campaign.schema.ragged):
+        stored = read('bonds', rows)
+    start = read('x_start', rows)
+    return [b if len(b) else bond_list(z, x)
+            for b, z, x in zip(stored, numbers, start, strict=True)]
+
+
+def molecule_numbers(campaign: Campaign) -> Ints:
+    """Return the molecule [n_records] of each record, -1 for none.
+
+    That of the table of ensembles, where the file has one; else the records
+    are grouped now, in the way that its options ask for.
+    """
+    if campaign.ensembles:
+        return campaign.ensembles['records']['molecule'].to_numpy()
+    how = campaign.meta.get('options', {}).get('group_by')
+    found = np.full(campaign.n_records, -1)
+    with campaign.row_reader() as read:
+        molecules = (
+            one for rows in groups_of(campaign, how if how in WAYS else 'name')
+            for one in members_of(campaign, rows, read))
+        for i, one in enumerate(molecules):
+            found[one.rows] = i
+    return found
