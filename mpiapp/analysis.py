@@ -219,5 +219,6 @@ def closing_lines(
     table: Mapping[str, Any] = campaign.table
     return ['', *status_lines(table['status'].to_numpy(),
                               table['reason'].tolist()),
-            *molecule_lines(campaign.ensembles),
+            *molecule_lines(campaign.ensembles,
+                            campaign.ensemble_settings.get('n_alike', 0)),
             *(f'wrote         {path}' for path in paths)]

@@ -194,7 +194,9 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
             paths.append(Path(f'{prefix}_*  (tables and structures of the '
                               'stage)'))
     print(closing_table(campaign.table, outcome.wall, outcome.ranks,
-                        [result, *paths], campaign.ensembles), flush=True)
+                        [result, *paths], campaign.ensembles,
+                        campaign.ensemble_settings.get('n_alike', 0)),
+          flush=True)
     if campaign.stages:
         print('\n'.join(comparison_lines(
             {name: stage.table['status'].to_numpy()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import takewhile
 from pathlib import Path
@@ -29,7 +30,7 @@ from mpiapp.store.molecules import groups_of, members_of
 from mpiapp.store.reader import Campaign, RowReader, load_unsealed
 from mpiapp.workers.ensemble_tables import tables_of
 from mpiapp.workers.molecule import (
-    COMPAT, Conformers, EnsembleSettings, Told, tell
+    COMPAT, Conformers, EnsembleSettings, Line, Told, tell
 )
 
 log = logging.getLogger('mpiapp')
@@ -98,7 +99,7 @@ def add_ensembles(
             told = sorted((t for part in gathered for t in part),
                           key=lambda t: int(t.rows[0]))
             energies = data.campaign.table['e_total'].to_numpy()
-            add_tables(path, described(settings, data), tables_of(
+            add_tables(path, described(settings, data, told), tables_of(
                 told, data.campaign.n_records, energies,
                 data.descriptors, settings))
 
@@ -123,12 +124,22 @@ def handed_out(
 
 
 def described(
-    settings: EnsembleSettings, data: CampaignData,
+    settings: EnsembleSettings, data: CampaignData, told: Sequence[Told],
 ) -> dict[str, Any]:
-    """Return what is stored of the settings, and how much was there."""
+    """Return what is stored of the settings, and how much was there.
+
+    `n_alike` counts names of one record whose graph another such name has:
+    conformers, maybe, that the file numbers.
+    """
     status = data.status
+    graphs = Counter(
+        (one.molecule['graph'], one.molecule['charge']) for one in told
+        if len(one.rows) == 1 and one.molecule.get('graph'))
+    alike = sum(n for n in graphs.values() if n > 1) \
+        if settings.group_by == 'name' else 0
     return {**asdict(settings), 'temperatures': list(settings.temperatures),
-            'n_pending': int((status == Status.PENDING).sum())}
+            'n_pending': int((status == Status.PENDING).sum()),
+            'n_alike': alike}
 
 
 def descriptor_columns(schema: Schema) -> list[Column]:
@@ -190,12 +201,14 @@ class CampaignData:
             final = zip(known, read('x_final', one.rows[known]), strict=True)
             positions = {i: x[one.skeletons[i].atoms] for i, x in final
                          if np.isfinite(x).all()}
+            graphs = [skeleton.key for skeleton in one.skeletons.values()]
             yield self.conformers(
-                one.rows, formula(one.numbers),
+                one.rows, {'formula': formula(one.numbers),
+                           'graph': graphs[0] if graphs else None},
                 {i: one.skeletons[i] for i in positions}, positions)
 
     def conformers(
-        self, rows: Ints, formula: str, skeletons: Mapping[int, Skeleton],
+        self, rows: Ints, known: Line, skeletons: Mapping[int, Skeleton],
         positions: Mapping[int, Floats],
     ) -> Conformers:
         """Return the records of one molecule."""
@@ -208,7 +221,7 @@ class CampaignData:
             self.words(COMPAT + CLASS, rows), self.dark[rows],
             {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
-            self.identity(rows, formula),
+            {**self.identity(rows), **known},
             bool((table['charge_ignored'].to_numpy()[rows] > 0).any()),
             skeletons, positions)
 
@@ -219,17 +232,16 @@ class CampaignData:
             return [''] * len(rows)
         return [table[name][row] for row in rows.tolist()]
 
-    def identity(self, rows: Ints, formula: str) -> dict[str, Any]:
+    def identity(self, rows: Ints) -> Line:
         """Return who the molecule is, by its lowest row."""
         first = int(rows[np.argmax(self.n_atoms[rows] > 0)])
         table = self.campaign.table
         return {name: table[name][first] for name in (
-            'name', 'r_group', 'screen_group', 'charge')} | {
-                'formula': formula}
+            'name', 'r_group', 'screen_group', 'charge')}
 
     def failed(self, rows: Ints, text: str) -> Told:
         """Return the line of a group that can't be analysed."""
-        line = {**self.identity(rows, ''), 'n_records': len(rows),
+        line = {**self.identity(rows), 'formula': '', 'n_records': len(rows),
                 'first_row': int(rows[0]), 'note': f'not analysed: {text}'}
         return Told(line, [
             {**line, 'temperature': t} for t in self.settings.temperatures],

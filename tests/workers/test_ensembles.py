@@ -248,6 +248,19 @@ def test_records_named_by_number_are_one_molecule(tmp_path: Path) -> None:
     assert molecule(campaign)['n'] == 3
 
 
+@pytest.mark.parametrize('group_by, expected', [('name', 3), ('graph', 0)])
+def test_names_that_may_number_conformers_are_counted(
+    tmp_path: Path, group_by: str, expected: int,
+) -> None:
+    rows = [record(i, c, f'frame {i}') for i, c in enumerate(conformers(3))]
+    rows += [record(3, conformers(1, 'CCO')[0], 'alone'),
+             record(4, conformers(1)[0], 'ion', charge=-1),
+             record(5, None, 'none', status=4, e_total=np.nan)]
+    campaign = write(tmp_path / 'x.h5', rows,
+                     EnsembleSettings(group_by=group_by))
+    assert campaign.ensemble_settings['n_alike'] == expected
+
+
 def test_a_long_file_name_does_not_part_its_records(tmp_path: Path) -> None:
     """Names of 97 bytes are cut in the file."""
     stem = 'b' * 94
