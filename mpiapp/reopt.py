@@ -119,11 +119,12 @@ def run_refined(
     from mpiapp.refinement import joining, run_stages
     from mpiapp.store.folder import folder_of, held
     plan, stages = prepared.plan, prepared.stages
+    # now: the input may be gone by then
+    sample = guard_sample(prepared.collection) if stages else []
     outcomes = [engine.run(
         world, replace(plan, whole=not stages), worker)]
     if not stages or outcomes[0].stopped:
         return outcomes
-    sample = guard_sample(prepared.collection)
     with ExitStack() as stack:
         with agree(world.comm, 'going on with the stages'):
             if world.comm.rank == 0:
@@ -183,16 +184,16 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     result = prepared.plan.result
     paths = write_tables(result, result.with_suffix(''),
                          prepared.collection)
-    remove_spooled(prepared.collection)
     campaign = load(result)
     paths += write_comparison(campaign, result.with_suffix(''))
     for stage in prepared.stages:
         path = stage_path(result, stage)
         if path.exists():
             prefix = result.with_name(f'{result.stem}_{stage.stage.name}')
-            write_tables(path, prefix, None)
+            write_tables(path, prefix, prepared.collection)
             paths.append(Path(f'{prefix}_*  (tables and structures of the '
                               'stage)'))
+    remove_spooled(prepared.collection)
     print(closing_table(campaign.table, outcome.wall, outcome.ranks,
                         [result, *paths], campaign.ensembles,
                         campaign.ensemble_settings.get('n_alike', 0)),

@@ -35,14 +35,19 @@ def write_comparison(campaign: Campaign, prefix: Path | str) -> list[Path]:
     """
     if not campaign.stages:
         return []
-    paths = []
-    for name, table in (('refinement', conformers(campaign)),
-                        ('rankings', rankings(campaign))):
-        paths.append(Path(f'{prefix}_{name}.csv'))
-        with replacing(paths[-1]) as part:
+    paths = comparison_paths(Path(prefix))
+    for path, table in zip(paths, (conformers(campaign), rankings(campaign)),
+                           strict=True):
+        with replacing(path) as part:
             table.to_csv(part, index=False, encoding='utf-8-sig',
                          lineterminator='\n', float_format='%.6f')
     return paths
+
+
+def comparison_paths(prefix: Path) -> list[Path]:
+    """Return the paths of what `write_comparison` writes."""
+    return [prefix.with_name(f'{prefix.name}_{name}.csv')
+            for name in ('refinement', 'rankings')]
 
 
 def methods(campaign: Campaign) -> dict[str, Campaign]:

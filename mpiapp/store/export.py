@@ -1,6 +1,7 @@
 """Tables and structures for people, made from a finished campaign file."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.descriptors import stored_structure
 from mpiapp.errors import InputError
-from mpiapp.records import Ints, Status, Structure
+from mpiapp.records import Rejection, Status, Structure
 from mpiapp.store import descriptor_table
 from mpiapp.store.ensemble_csv import (
     ensembles_beside, record_columns, text_of, write_csv, write_ensembles
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import pandas
 
     from mpiapp.structures import Collection
+
+log = logging.getLogger('mpiapp')
 
 #: what the tables show besides the columns of the result file
 ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
@@ -103,7 +106,8 @@ def write_tables(
     And the tables of the ensembles, where the file has them.
 
     `collection` are the input files of the campaign, whose tags the SDF
-    keeps; without them (None) its structures are those of the result file.
+    keeps; without them (None), or where they are gone by now, its structures
+    are those of the result file.
     Each file appears when it is complete.  Returns their paths.
 
     Raises:
@@ -189,11 +193,8 @@ def final_records(
     campaign: Campaign, collection: Collection | None,
     table: pandas.DataFrame,
 ) -> Iterator[str]:
-    """Yield the SD records of all records that have a final geometry.
-
-    Raises:
-        InputError: the input has other atoms than the result.
-    """
+    """Yield the SD records of all records that have a final geometry."""
+    given = None if collection is None else _Inputs(collection)
     for start in range(0, len(table), SPAN):
         part = table.iloc[start:start + SPAN]
         rows = part['row'].to_numpy()
@@ -204,27 +205,44 @@ def final_records(
             mine = {name: values[i] for name, values in atoms.items()}
             final = mine['x_final']
             if len(final) and np.isfinite(final).all():
-                structure = stored_structure({**record, **mine}) \
-                    if collection is None else _computed(
-                        collection, record, mine['numbers'])
+                structure = stored_structure({**record, **mine})
+                if given is not None:
+                    structure = given(record, structure)
                 tags = {**structure.tags, **final_tags(record)}
                 structure = replace(
                     structure, title=structure.title or record['name'])
                 yield write_sdf_record(structure, final, tags)
 
 
-def _computed(
-    collection: Collection, record: Record, numbers: Ints,
-) -> Structure:
-    """Return the structure as it was computed, added hydrogens included."""
-    structure = collection.load(record['row'])
-    if record['n_added_hydrogens'] > 0:
-        structure = apply_policy(structure, 'neutralise', False).structure
-    if not np.array_equal(structure.numbers, numbers):
-        raise InputError(f'record {record["record"]} of input file '
-                         f'{record["file_number"]} has other atoms than the '
-                         'result: the file was changed')
-    return structure
+class _Inputs:
+    """The input files, as far as they are still as they were read."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._lost: set[int] = set()
+
+    def __call__(self, record: Record, stored: Structure) -> Structure:
+        """Return a record with its tags, as it was computed.
+
+        The `stored` one, without tags, where the file is gone or changed.
+        """
+        number = record['file_number']
+        try:
+            structure = self._collection.load(record['row'])
+            if record['n_added_hydrogens'] > 0:
+                structure = apply_policy(
+                    structure, 'neutralise', False).structure
+            if np.array_equal(structure.numbers, stored.numbers):
+                return structure
+            why = f'record {record["record"]} has other atoms'
+        except (OSError, Rejection) as error:
+            why = str(error)
+        if number not in self._lost:
+            self._lost.add(number)
+            log.warning('warning: %s has changed since it was read (%s): the '
+                        'SD file lacks its tags',
+                        self._collection.files[number].path, why)
+        return stored
 
 
 def final_tags(record: Record) -> dict[str, str]:

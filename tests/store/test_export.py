@@ -162,13 +162,33 @@ def test_other_input_than_the_results_is_refused(
     double = Collection.open([text, text])
     with pytest.raises(InputError, match='5 records, the input 10'):
         write_tables(result, tmp_path / 'y', double)
-    rows = made_rows(collection)
-    rows[1]['numbers'] = rows[1]['numbers'][::-1]
-    write_campaign(SerialComm(), tmp_path / 'z.h5', RELAX, N_RECORDS,
-                   MemorySource(RELAX, rows), {}, {})
-    with pytest.raises(InputError, match='record 1 .* other atoms'):
-        write_tables(tmp_path / 'z.h5', tmp_path / 'y', collection)
-    assert not (tmp_path / 'y_final.sdf').exists()
+
+
+def test_input_that_is_gone_or_changed_leaves_the_stored_structures(
+    tables: list[Path], collection: Collection, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / 'lost.sdf'
+    text = Path(collection.files[0].path).read_text()
+    path.write_text(text)
+    mine = Collection.open([path])
+    cut = text.index('$$$$') + 5
+    for left, n_tagged in ((text[:cut], 1), (text.replace(' P ', ' S '), 0),
+                           (None, 0)):
+        if left is None:
+            path.unlink()
+        else:
+            path.write_text(left)
+        caplog.clear()
+        final = Collection.open([write_tables(
+            tables[0].with_name('x.h5'), tmp_path / 'y', mine)[2]])
+        assert len(final) == 3
+        assert [len(final.load(i).numbers) for i in range(3)] == [
+            118, 117, 117]
+        assert [final.load(i).title for i in range(3)][n_tagged:] == [
+            'ä, "b"'] * (3 - n_tagged)
+        assert sum('E' in final.load(i).tags for i in range(3)) == n_tagged
+        assert sum(str(path) in r.message for r in caplog.records) == 1
 
 
 def test_a_result_of_another_program_is_refused(
