@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from mpiapp.analysis import run_analysis
 from mpiapp.config import checked
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, World, launch
-from mpiapp.planning import Prepared, describe, make_worker, prepare
+from mpiapp.planning import (
+    Prepared, describe, make_worker, prepare, spool_folder
+)
 from mpiapp.program import guard_sample
 from mpiapp.program import main as run_program
 from mpiapp.program import remove_spooled, resources_of, result_path
@@ -65,6 +67,13 @@ def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
     if options.analyse:
         return run_analysis(world, options)
+    with spool_folder(options) if world.comm.rank == 0 \
+            else nullcontext(Path()) as spool:
+        return run_relaxation(world, options, spool)
+
+
+def run_relaxation(world: World, options: Options, spool: Path) -> int:
+    """Collective: relax and refine; `spool` is for rank 0 to unpack to."""
     from mpiapp import engine
     from mpiapp.parallel import binding
     from mpiapp.parallel.agree import agree
@@ -81,7 +90,7 @@ def run(world: World, options: Options) -> int:
     prepared: Prepared | None = None
     with agree(comm, 'preparing the run'):
         if comm.rank == 0:
-            prepared = prepare(options)
+            prepared = prepare(options, spool)
     prepared = comm.bcast(prepared)
     assert prepared is not None
     with agree(comm, 'loading the potential'):
@@ -94,7 +103,6 @@ def run(world: World, options: Options) -> int:
                 print(preview(prepared.plan, worker, comm.size, [
                     f'{r.stage.name}: {r.stage.text}'
                     for r in prepared.stages]))
-                remove_spooled(prepared.collection)
         return DONE
     outcomes = run_refined(world, prepared, worker)
     end = outcomes[-1]
