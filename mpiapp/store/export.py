@@ -80,6 +80,7 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('charge', 'charge', str),
     ('input_charge', 'input_charge', str),
     ('charge_ignored', 'charge_ignored', _flag),
+    ('unpaired', 'unpaired', str),
     ('n_added_hydrogens', 'n_added_hydrogens', str),
     ('cip', 'cip', str),
     ('status', 'status', _word),

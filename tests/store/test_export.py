@@ -48,6 +48,7 @@ def made_rows(collection: Collection) -> dict[int, dict[str, Any]]:
             'record': i, 'mseq': 1, 'name': 'ä, "b"' if i < 3 else 'other',
             'r_group': 'Pyr', 'status': (1, 1, 5, 4, 6)[i], 'steps': 10 * i,
             'reason': 'bonds_changed' if i == 2 else '',
+            'unpaired': i % 2,
             'n_added_hydrogens': int(i == 0), 'e_total': -1000.0 - i,
             'rmsd_start_final': 0.5 * i, 'moe_energy_kcal': -38.442741,
         }
@@ -101,6 +102,7 @@ def test_conformer_table_has_a_line_for_each_record_not_skipped(
     assert [line['converged'] for line in lines] == [
         'True', 'True', 'False', 'False']
     assert lines[0]['name'] == 'ä, "b"'
+    assert [line['unpaired'] for line in lines] == list('0101')
     assert lines[0]['moe_energy_kcal'] == '-38.442741'
     assert lines[3]['e_total_eV'] == lines[3]['mace_energy_kcal'] == ''
     assert float(lines[1]['mace_energy_kcal']) == pytest.approx(
