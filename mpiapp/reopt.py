@@ -102,7 +102,7 @@ def run_relaxation(world: World, options: Options, spool: Path) -> int:
             if comm.rank == 0:
                 print(preview(prepared.plan, worker, comm.size, [
                     f'{r.stage.name}: {r.stage.text}'
-                    for r in prepared.stages]))
+                    for r in prepared.stages], options.group_by))
         return DONE
     outcomes = run_refined(world, prepared, worker)
     end = outcomes[-1]

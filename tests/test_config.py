@@ -84,6 +84,7 @@ def test_wrong_types_of_scripts_are_refused(wrong: dict[str, Any]) -> None:
     (['--output-prefix', '.'], 'must be a name'),
     (['--output-prefix', 'sub/'], 'must be a name'),
     (['--output-prefix', ''], 'must be a name'),
+    (['--output-dir', 'zz', '--output-prefix', '/a/q'], 'names its folder'),
 ])
 def test_wrong_options_are_refused(words: list[str], fault: str) -> None:
     with pytest.raises(InputError, match=fault):

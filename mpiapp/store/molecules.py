@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,14 @@ from mpiapp.chemistry.grouping import (
     WAYS, Identities, group_records, split_by_graph
 )
 from mpiapp.chemistry.skeleton import Skeleton, skeleton_of
-from mpiapp.records import Ints, Status
+from mpiapp.records import RELAX, Ints, Status
 from mpiapp.store.packing import cut_text
 from mpiapp.store.reader import Campaign, RowReader
+
+if TYPE_CHECKING:
+    import pandas
+
+NAME_BYTES = np.dtype(RELAX['name'].dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,30 +41,34 @@ class Members:
         default_factory=lambda: np.empty(0, np.int32))
 
 
-def groups_of(campaign: Campaign, how: str = 'name') -> list[Ints]:
+def groups_of(
+    table: pandas.DataFrame, inputs: Sequence[Mapping[str, Any]],
+    how: str = 'name',
+) -> list[Ints]:
     """Return the rows of each group; `members_of` splits it by graph.
 
-    Of all records but those pending or skipped.
+    Of all records of a table of results but those pending or skipped;
+    `inputs` have the `path` of each input file.
     """
-    status = campaign.table['status'].to_numpy()
+    status = table['status'].to_numpy()
     rows = np.flatnonzero(~np.isin(
         status, [Status.PENDING, Status.SKIPPED]))
-    return group_records(identities(campaign), rows, how)
+    return group_records(identities(table, inputs), rows, how)
 
 
-def identities(campaign: Campaign) -> Identities:
+def identities(
+    table: pandas.DataFrame, inputs: Sequence[Mapping[str, Any]],
+) -> Identities:
     """Return what tells the molecules of the records apart."""
-    table = campaign.table
-    stems = [Path(str(f['path'])).name.split('.')[0]
-             for f in campaign.meta.get('inputs', [])]
-    # as long as the file lets a name be
-    width = np.dtype(campaign.schema['name'].dtype).itemsize
-    made = [cut_text(f'{stems[f] if 0 <= f < len(stems) else ""}_{r}', width)
+    stems = [Path(str(f['path'])).name.split('.')[0] for f in inputs]
+    made = [f'{stems[f] if 0 <= f < len(stems) else ""}_{r}'
             for f, r in zip(table['file_number'], table['record'],
                             strict=True)]
     names = table['name'].tolist()
-    numbered = np.array([a.encode() == b for a, b in zip(
-        names, made, strict=True)], bool)
+    # the file has names of limited length
+    numbered = np.array([
+        cut_text(name, NAME_BYTES) == cut_text(text, NAME_BYTES)
+        for name, text in zip(names, made, strict=True)], bool)
     return Identities(
         names, numbered & (table['mseq'].to_numpy() < 0),
         table['file_number'].to_numpy(), table['charge'].to_numpy(),
@@ -67,18 +76,16 @@ def identities(campaign: Campaign) -> Identities:
 
 
 def members_of(
-    campaign: Campaign, rows: Ints, read: RowReader,
+    table: pandas.DataFrame, rows: Ints, read: RowReader,
 ) -> Iterator[Members]:
     """Yield the molecules of a group, one for each graph."""
-    n_atoms = campaign.table['n_atoms'].to_numpy()[rows]
-    there = np.flatnonzero(n_atoms > 0)
+    there = np.flatnonzero(table['n_atoms'].to_numpy()[rows] > 0)
     if not len(there):
         yield Members(rows)
         return
     numbers = read('numbers', rows[there])
     skeletons = [skeleton_of(*pair) for pair in zip(
-        numbers, bonds_of(campaign, rows[there], numbers, read),
-        strict=True)]
+        numbers, bonds_of(rows[there], numbers, read), strict=True)]
     parts = split_by_graph(skeletons)
     # records without geometry go with the only graph, if there is one
     rest = np.setdiff1d(np.arange(len(rows)), there)
@@ -96,16 +103,16 @@ def members_of(
 
 
 def bonds_of(
-    campaign: Campaign, rows: Ints, numbers: Sequence[NDArray[Any]],
-    read: RowReader,
+    rows: Ints, numbers: Sequence[NDArray[Any]], read: RowReader,
 ) -> list[NDArray[Any]]:
     """Return the bonds of the records; by distance where none is told.
 
     At the start: what bonds the final geometry has was checked there.
     """
-    stored: list[NDArray[Any]] = [np.empty((0, 2))] * len(rows)
-    if any(c.name == 'bonds' for c in campaign.schema.ragged):
+    try:
         stored = read('bonds', rows)
+    except KeyError:  # a file of the first format
+        stored = [np.empty((0, 2))] * len(rows)
     start = read('x_start', rows)
     return [b if len(b) else bond_list(z, x)
             for b, z, x in zip(stored, numbers, start, strict=True)]
@@ -120,11 +127,13 @@ def molecule_numbers(campaign: Campaign) -> Ints:
     if campaign.ensembles:
         return campaign.ensembles['records']['molecule'].to_numpy()
     how = campaign.meta.get('options', {}).get('group_by')
+    groups = groups_of(campaign.table, campaign.meta.get('inputs', []),
+                       how if how in WAYS else 'name')
     found = np.full(campaign.n_records, -1)
     with campaign.row_reader() as read:
         molecules = (
-            one for rows in groups_of(campaign, how if how in WAYS else 'name')
-            for one in members_of(campaign, rows, read))
+            one for rows in groups
+            for one in members_of(campaign.table, rows, read))
         for i, one in enumerate(molecules):
             found[one.rows] = i
     return found

@@ -177,7 +177,9 @@ class CampaignData:
 
     def groups(self) -> list[Ints]:
         """Return the rows of each group, the longest work first."""
-        groups = groups_of(self.campaign, self.settings.group_by)
+        groups = groups_of(
+            self.campaign.table, self.campaign.meta.get('inputs', []),
+            self.settings.group_by)
         costs = np.array([float(self.n_atoms[g].sum()) for g in groups])
         return [groups[i] for i in np.argsort(-costs, kind='stable')]
 
@@ -196,7 +198,7 @@ class CampaignData:
         self, rows: Ints, read: RowReader,
     ) -> Iterator[Conformers]:
         """Yield the molecules of a group, one for each graph."""
-        for one in members_of(self.campaign, rows, read):
+        for one in members_of(self.campaign.table, rows, read):
             known = list(one.skeletons)
             final = zip(known, read('x_final', one.rows[known]), strict=True)
             positions = {i: x[one.skeletons[i].atoms] for i, x in final
