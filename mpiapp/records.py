@@ -132,9 +132,9 @@ class Structure:
     """One molecule, as it was read.
 
     `bonds` [n_bonds, 2] are atom indices; `orders` [n_bonds] are bond orders
-    times 2 (aromatic 3), empty where the format has none.  `tags` keeps the
-    data items of the file in their order, as text.  `flat`: the file calls
-    the coordinates a drawing (2D) and every z is zero.
+    times 2 (aromatic 3, dative 1), empty where the format has none.  `tags`
+    keeps the data items of the file in their order, as text.  `flat`: the
+    file calls the coordinates a drawing (2D) and every z is zero.
     """
 
     row: int
@@ -333,7 +333,7 @@ GEOMETRY = (
            'numbers of the bonded atoms in the record, from 0', shape=(2,),
            ragged='bond'),
     Column('bond_orders', 'geometry', 'i1', '1',
-           'bond order times 2, aromatic 3; 0: bond by distance',
+           'bond order times 2, aromatic 3, dative 1; 0: bond by distance',
            ragged='bond'),
     Column('rmsd_start_final', 'geometry', 'f8', 'angstrom',
            'RMSD of all atoms after superposition'),

@@ -16,7 +16,8 @@ from mpiapp.records import Structure
 #: molecules whose RDKit work is remembered
 CACHE_SIZE = 512
 
-_BOND_TYPES = {2: 'SINGLE', 3: 'AROMATIC', 4: 'DOUBLE', 6: 'TRIPLE'}
+_BOND_TYPES = {1: 'DATIVE', 2: 'SINGLE', 3: 'AROMATIC', 4: 'DOUBLE',
+               6: 'TRIPLE'}
 #: elements whose usual valences make a missing hydrogen certain
 _ORGANIC = frozenset({5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53})
 

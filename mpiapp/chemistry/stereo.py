@@ -13,6 +13,9 @@ from mpiapp.records import Floats, Structure
 
 #: of the four ortho positions, so many must be taken to hinder an axis
 MIN_BLOCKED = 2
+#: sine of the dihedral from which on an axis has a hand: nearer to the plane
+#: the sign is noise, and the barrier is passed
+HANDED = 0.5
 #: heavy neighbours of an ortho atom with a substituent or a fused ring
 _BLOCKED_DEGREE = 3
 
@@ -23,7 +26,8 @@ class Stereo:
 
     `cip`: labels of centres by atom number from 1, as in '3R,17S';
     `double_bonds` likewise, as in '4=5E'.  `axes`: for each hindered biaryl
-    axis its two atoms (from 0) and the sign of the dihedral across it.
+    axis its two atoms (from 0) and the sign of the dihedral across it, 0
+    within 30 degrees of the plane.
     """
 
     cip: str = ''
@@ -75,23 +79,31 @@ def labels_lost(wanted: Stereo, found: Stereo) -> bool:
 
 
 def stereo_changed(a: Stereo, b: Stereo) -> str:
-    """Return '' for equal labels, else what differs, first to second."""
+    """Return '' for equal labels, else what differs, first to second.
+
+    An axis has changed where both geometries are twisted, and otherwise.
+    """
     if a == b:
         return ''
-    before, after = _by_place(a), _by_place(b)
+    flat = {place for stereo in (a, b) for place, sign in stereo.axes
+            if not sign}
+    before, after = _by_place(a, flat), _by_place(b, flat)
     places = list(dict.fromkeys([*before, *after]))
     return shortened([
         f'{place} {before.get(place, "none")} -> {after.get(place, "none")}'
         for place in places if before.get(place) != after.get(place)])
 
 
-def _by_place(stereo: Stereo) -> dict[str, str]:
-    """Return labels and signs by what they belong to."""
+def _by_place(
+    stereo: Stereo, left_out: set[tuple[int, int]],
+) -> dict[str, str]:
+    """Return labels and signs, but of some axes, by what they belong to."""
     texts = [text for text in (*stereo.cip.split(','),
                                *stereo.double_bonds.split(',')) if text]
     found = {text[:-1]: text[-1] for text in texts}
     for (i, j), sign in stereo.axes:
-        found[f'axis {i + 1}-{j + 1}'] = f'{sign:+d}'
+        if (i, j) not in left_out:
+            found[f'axis {i + 1}-{j + 1}'] = f'{sign:+d}'
     return found
 
 
@@ -191,6 +203,12 @@ def _is_blocked(atom: Any) -> bool:
 
 
 def _sign_of_dihedral(points: Floats) -> int:
-    """Return the sign of the dihedral angle over four points [4, 3]."""
+    """Return the sign of the dihedral angle over four points [4, 3].
+
+    0 where its sine is below HANDED.
+    """
     first, axis, last = np.diff(points, axis=0)
-    return int(np.sign(np.dot(first, np.cross(axis, last))))
+    normals = np.cross(first, axis), np.cross(axis, last)
+    length = np.linalg.norm(normals[0]) * np.linalg.norm(normals[1])
+    sine = np.dot(first, normals[1]) * np.linalg.norm(axis)
+    return int(np.sign(sine)) if abs(sine) > HANDED * length else 0

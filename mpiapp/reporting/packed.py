@@ -135,7 +135,9 @@ def _graph(line: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any]:
     orders = structure.orders if len(structure.orders) == len(bonds) \
         else np.full(len(bonds), 2)
     return {'numbers': np.asarray(mine['numbers']).tolist(),
-            'bonds': np.column_stack([bonds, orders]).ravel().tolist(),
+            # a dative bond is drawn as a single one
+            'bonds': np.column_stack([bonds, np.maximum(orders, 2)])
+            .ravel().tolist(),
             'rings': rings}
 
 

@@ -26,8 +26,8 @@ HEAD_BYTES = 2048
 _COUNTS_V2000 = re.compile(rb'(  \d| \d\d|\d{3})(?:  \d| \d\d|\d{3})')
 _COUNTS_V3000 = re.compile(rb'M  V30 COUNTS +(\d{1,9})')
 _HEADER = re.compile(r'>[^<]*<(.*)>')
-#: bond orders times 2; a dative bond counts as a single one
-_ORDERS = {'SINGLE': 2, 'DOUBLE': 4, 'TRIPLE': 6, 'AROMATIC': 3, 'DATIVE': 2}
+#: bond orders times 2; a dative bond has a number of its own
+_ORDERS = {'SINGLE': 2, 'DOUBLE': 4, 'TRIPLE': 6, 'AROMATIC': 3, 'DATIVE': 1}
 #: a hydrogen bond is no bond
 _NO_BOND = 'HYDROGEN'
 
@@ -55,7 +55,9 @@ def parse(data: bytes, row: int = 0, file_number: int = 0,
     check_ctab(ctab)
     molecule = _read(ctab)
     _check_atoms(molecule)
-    n_radicals = _check_valences(molecule)
+    note = read_note(ctab[2])
+    # bonds that were guessed fit no valences
+    n_radicals = _check_valences(molecule) if note is None else 0
     bonds, orders = _bonds(molecule)
     positions = _positions(molecule)
     atoms = list(molecule.GetAtoms())
@@ -73,7 +75,7 @@ def parse(data: bytes, row: int = 0, file_number: int = 0,
         tags=_tags(items),
         flat=ctab[1][20:22].upper() == '2D' and not positions[:, 2].any(),
     )
-    return _without_guesses(structure, read_note(ctab[2]))
+    return _without_guesses(structure, note)
 
 
 def _without_guesses(structure: Structure,

@@ -17,8 +17,12 @@ MAX_COORDINATE = 9999.0
 #: columns: 2 initials, 8 program, 10 date (left blank), dimension
 _SECOND_LINE = '  mpiapp            3D'
 _AROMATIC = 4
-_ORDER_CODES = {2: 1, 4: 2, 6: 3, 3: _AROMATIC}
+_DATIVE = 9
+_ORDER_CODES = {2: 1, 4: 2, 6: 3, 3: _AROMATIC, 1: _DATIVE}
 _MAX_VALENCE = 14
+#: what a bond adds to the valence of an atom, if not its order: aromatic
+#: ones are not stated, the end of a dative one is not told from its start
+_VALENCE = {_AROMATIC: _MAX_VALENCE + 1, _DATIVE: _MAX_VALENCE + 1}
 #: charge entries on one line of V2000
 _PER_LINE = 8
 _NOTE = re.compile(r'bonds by distance, orders unknown; '
@@ -30,12 +34,14 @@ def write_sdf_record(structure: Structure, positions: Floats,
     """Return a record with `positions` [n_atoms, 3] A and then the tags.
 
     V2000, or V3000 where there are more than 999 atoms or bonds or a
-    coordinate is too large for its columns.  A structure without bonds gets
-    those that its covalent radii suggest, all written as single: a viewer
-    needs them, bond orders are not known.  The comment line says so, and
-    with it `parse` restores the structure.
+    coordinate is too large for its columns.  A structure without bond orders
+    gets the bonds that its covalent radii suggest, all written as single: a
+    viewer needs them, bond orders are not known.  The comment line says so,
+    and with it `parse` restores the structure.  One with formal charges came
+    from a file that says all of its bonds, none as well.
     """
-    guessed = not len(structure.bonds)
+    guessed = not len(structure.orders) \
+        and not np.any(structure.formal_charges)
     bonds = _perceived(structure, positions) if guessed else _bonds(structure)
     table = _Table(
         _symbols(structure), positions, bonds, _charges(structure),
@@ -130,12 +136,13 @@ def _valences(structure: Structure,
               bonds: list[tuple[int, int, int]]) -> dict[int, int]:
     """Return the sums of bond orders: no reader shall add hydrogens.
 
-    Atoms with an aromatic bond have none, nor those beyond the format's 14.
+    Atoms with an aromatic or dative bond have none, nor those beyond the
+    format's 14.
     """
     sums = dict.fromkeys(range(len(structure.numbers)), 0)
     for i, j, order in bonds:
         for atom in (i, j):
-            sums[atom] += order if order != _AROMATIC else _MAX_VALENCE + 1
+            sums[atom] += _VALENCE.get(order, order)
     return {i: n for i, n in sums.items() if n <= _MAX_VALENCE}
 
 

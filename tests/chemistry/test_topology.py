@@ -138,6 +138,44 @@ def test_turning_the_axis_over_is_a_change(embed):
         f'axis {i + 1}-{j + 1} {sign:+d} -> {-sign:+d}')
 
 
+@pytest.mark.parametrize('start, final, message', [
+    (0.74, 0.777, ''), (0.777, 0.74, ''), (0.76, 0.86, 'H1-H2 broken'),
+    (0.86, 0.74, 'H1-H2 formed')])
+def test_a_bond_changes_where_its_length_does(start, final, message):
+    numbers = np.array([1, 1], np.int32)
+    geometries = [np.array([[0, 0, 0], [x, 0, 0]]) for x in (start, final)]
+    assert bonds_changed(numbers, *geometries) == message
+
+
+def test_an_axis_near_the_plane_has_no_hand(embed):
+    """2,2'-bipyridine-3,3'-diol is planar: the sign is noise."""
+    structure = embed('Oc1cccnc1-c1ncccc1O')
+    (i, j), _ = stereo_labels(structure, structure.positions).axes[0]
+    twisted = stereo_labels(structure, _twisted(structure, i, j, 60)).axes
+    assert abs(twisted[0][1]) == 1
+    for end in (-179, -5, 0, 5, 179):
+        flat = stereo_labels(structure, _twisted(structure, i, j, end))
+        assert flat.axes == (((i, j), 0),)
+        assert stereo_changed(Stereo(axes=twisted), flat) == ''
+        assert stereo_changed(flat, Stereo(axes=twisted)) == ''
+
+
+def _twisted(structure, i, j, degrees):
+    """Return positions with a dihedral N-C-C-N about the bond i-j."""
+    from rdkit import Chem
+    from rdkit.Chem import rdMolTransforms as transforms
+
+    molecule = molecule_of(graph_of(structure))
+    Chem.FastFindRings(molecule)
+    conformer = Chem.Conformer(len(structure.numbers))
+    conformer.SetPositions(structure.positions)
+    conformer = molecule.GetConformer(molecule.AddConformer(conformer))
+    ends = [next(n.GetIdx() for n in molecule.GetAtomWithIdx(k).GetNeighbors()
+                 if n.GetAtomicNum() == 7) for k in (i, j)]
+    transforms.SetDihedralDeg(conformer, ends[0], i, j, ends[1], degrees)
+    return conformer.GetPositions()
+
+
 def test_structures_without_bonds_have_no_labels(data_dir):
     structure = load(index_file(data_dir / 'bad_inputs/ethane.xyz'), 0)
     assert stereo_labels(structure, structure.positions) == Stereo()

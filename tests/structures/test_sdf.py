@@ -306,3 +306,63 @@ def test_no_tag_can_end_the_record(water, tmp_path):
     path.write_text(write_sdf_record(structure, structure.positions,
                                      structure.tags) * 2)
     assert len(index_file(path)) == 2
+
+
+IONS = {
+    'ammonium': (1, 0, 'N 0 0 0;H .6 .6 .6;H -.6 -.6 .6;H -.6 .6 -.6;'
+                 'H .6 -.6 -.6'),
+    'tetrafluoroborate': (-1, 0, 'B 0 0 0;F .8 .8 .8;F -.8 -.8 .8;'
+                          'F -.8 .8 -.8;F .8 -.8 -.8'),
+    'methyl': (0, 1, 'C 0 0 0;H 1.08 0 0;H -.54 .935 0;H -.54 -.935 0'),
+}
+
+
+@pytest.mark.parametrize('name', IONS)
+def test_charge_and_spin_survive_where_bonds_are_by_distance(name, tmp_path):
+    """As read from xyz, and as restored from a result file."""
+    from mpiapp.bonding import bond_list
+    from mpiapp.chemistry.descriptors import stored_structure
+
+    charge, unpaired, text = IONS[name]
+    path = tmp_path / 'a.xyz'
+    atoms = text.split(';')
+    path.write_text('\n'.join([
+        str(len(atoms)), f'charge={charge} unpaired={unpaired}', *atoms, '']))
+    read = load(index_file(path), 0)
+    bonds = bond_list(read.numbers, read.positions)
+    stored = stored_structure({
+        'file_number': 0, 'record': 0, 'numbers': read.numbers,
+        'x_start': read.positions, 'charge': charge, 'unpaired': unpaired,
+        'formal_charges': np.zeros(len(atoms)), 'bonds': bonds,
+        'bond_orders': np.zeros(len(bonds)), 'name': name})
+    for before in (read, stored):
+        after = _round_trip(before, tmp_path)
+        assert (after.charge, after.unpaired) == (charge, unpaired)
+        assert len(after.bonds) == len(after.orders) == 0
+        text = (tmp_path / 'written.sdf').read_text()
+        assert len(bonds) == len(atoms) - 1
+        assert text.splitlines()[3].startswith(
+            f'{len(atoms):3d}{len(bonds):3d}')
+
+
+def test_an_ion_pair_without_bonds_stays_one(tmp_path):
+    before = Structure(
+        0, 0, 0, np.array([11, 17], np.int32),
+        np.array([[0, 0, 0], [2.3, 0, 0]]),
+        formal_charges=np.array([1, -1], np.int32))
+    after = _round_trip(before, tmp_path)
+    assert after.formal_charges.tolist() == [1, -1] and not len(after.bonds)
+
+
+def test_dative_bonds_stay_dative(tmp_path):
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    molecule = Chem.AddHs(Chem.MolFromSmiles('N->[Zn+2]<-N'))
+    AllChem.Compute2DCoords(molecule)
+    before = parse(Chem.MolToV3KMolBlock(molecule).encode())
+    assert sorted(before.orders.tolist()) == [1, 1, 2, 2, 2, 2, 2, 2]
+    after = _round_trip(before, tmp_path)
+    assert after.orders.tolist() == before.orders.tolist()
+    assert after.bonds.tolist() == before.bonds.tolist()
+    assert after.charge == 2 and after.unpaired == before.unpaired == 0
