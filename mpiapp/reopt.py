@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +67,12 @@ def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
     if options.analyse:
         return run_analysis(world, options)
-    with spool_folder(options) if world.comm.rank == 0 \
-            else nullcontext(Path()) as spool:
+    from mpiapp.parallel.agree import agree
+    spool = Path()
+    with ExitStack() as stack:
+        with agree(world.comm, 'preparing the run'):
+            if world.comm.rank == 0:
+                spool = stack.enter_context(spool_folder(options))
         return run_relaxation(world, options, spool)
 
 

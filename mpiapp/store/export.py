@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('mpiapp')
 
 #: what the tables show besides the columns of the result file
-ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
+ADDED = frozenset({'row', 'method', 'file', 'molecule', 'rel_energy'}) \
     | descriptor_table.ADDED
 
 #: what the result file knows of the atoms of a record

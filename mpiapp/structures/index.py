@@ -83,7 +83,8 @@ def index_file(path: str | os.PathLike[str],
 
 def unpacked_in(folder: Path) -> set[Path]:
     """Return what `index_file` has decompressed into a folder."""
-    names = os.listdir(folder) if folder.is_dir() else []
+    there = os.path.isdir(folder) and os.access(folder, os.R_OK)
+    names = os.listdir(folder) if there else []
     return {folder / name for name in names if _UNPACKED.fullmatch(name)}
 
 
