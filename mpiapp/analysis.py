@@ -31,6 +31,11 @@ PROGRAM = 'reopt'
 ATOM_SECONDS = 1e-5
 #: options of the analysis; the others stay those of the relaxation
 GROUPS = ('ensembles', 'descriptors')
+#: those that would change what is analysed, were they not refused
+REFUSED_GROUP, REFUSED = 'input', ('refine',)
+#: and those that have no effect, which is told: a script may share them
+IDLE_GROUPS = ('method', 'relaxation')
+IDLE = ('record_timeout', 'max_failed', 'strict', 'retry_failed')
 
 
 @dataclass(frozen=True)
@@ -45,18 +50,30 @@ def check_options(options: Any) -> None:
     """Check the options of an analysis.
 
     Raises:
-        InputError: an input file is named too, or the result would replace
-            the file that is analysed.
+        InputError: options of the input or stages are given too, or the
+            result would replace the file that is analysed.
     """
-    if options.sdf:
-        raise InputError('--analyse works on a result file: --sdf can not '
-                         'be given with it')
+    refused = given(options, (REFUSED_GROUP,), REFUSED)
+    refused.remove('--analyse')
+    if refused:
+        raise InputError('--analyse works on a result file: '
+                         f'{", ".join(refused)} can not be given with it')
     result = result_path(options)
     if result.exists() and Path(options.analyse).exists() \
             and result.samefile(options.analyse):
         raise InputError(f'--output-prefix {options.output_prefix}: the '
                          f'result {result} would replace the file that is '
                          'analysed; choose another prefix')
+
+
+def given(
+    options: Any, groups: Sequence[str], names: Sequence[str],
+) -> list[str]:
+    """Return the options of groups, or of names, that are no defaults."""
+    from dataclasses import fields
+    return [f'--{f.name.replace("_", "-")}' for f in fields(options)
+            if (f.metadata['group'] in groups or f.name in names)
+            and getattr(options, f.name) != f.default]
 
 
 def run_analysis(world: World, options: Any) -> int:
@@ -69,6 +86,10 @@ def run_analysis(world: World, options: Any) -> int:
     from mpiapp.chemistry.descriptors import descriptor_settings
     from mpiapp.parallel.agree import agree
     from mpiapp.workers.analyse import AnalyseWorker
+    idle = given(options, IDLE_GROUPS, IDLE)
+    if idle and world.comm.rank == 0:
+        log.warning('note: nothing is relaxed: %s without effect',
+                    ', '.join(idle))
     prepared: Prepared | None = None
     with agree(world.comm, 'preparing the analysis'):
         if world.comm.rank == 0:
@@ -217,5 +238,6 @@ def closing_lines(
     table: Mapping[str, Any] = campaign.table
     return ['', *status_lines(table['status'].to_numpy(),
                               table['reason'].tolist()),
-            *molecule_lines(campaign.ensembles),
+            *molecule_lines(campaign.ensembles,
+                            campaign.ensemble_settings.get('n_alike', 0)),
             *(f'wrote         {path}' for path in paths)]

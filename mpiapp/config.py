@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import numbers
+import os
 import tomllib
 import types
 import typing
@@ -184,18 +186,22 @@ def _from_toml(path: str, cls: type) -> dict[str, Any]:
     return result
 
 
+#: what passes for a number, those of numpy included; a truth value does not
+NUMBERS = {float: numbers.Real, int: numbers.Integral}
+
+
 def _cast(where: str, value: Any, kind: type, many: bool) -> Any:
     if many:
-        items = value if isinstance(value, list) else [value]
+        items = value if isinstance(value, list | tuple) else [value]
         return tuple(_cast(where, v, kind, False) for v in items)
-    if kind is float and isinstance(value, int) \
-            and not isinstance(value, bool):
-        return float(value)
+    if kind is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
     if kind is str and type(value) is int:
         return str(value)  # a number or a word, as --batch takes
-    if type(value) is not kind:
-        raise InputError(f'{where} = {value!r}: expected {kind.__name__}')
-    return value
+    if isinstance(value, NUMBERS.get(kind, kind)) \
+            and (kind is bool or not isinstance(value, bool)):
+        return kind(value)
+    raise InputError(f'{where} = {value!r}: expected {kind.__name__}')
 
 
 def read_options(
@@ -227,14 +233,24 @@ def read_options(
 
 
 def checked(options: T) -> T:
-    """Return options whose every field has passed its check.
+    """Return options whose every field has its type and passed its check.
+
+    Scripts may give a list for several values, a whole number for any and a
+    path for a text.
 
     Raises:
-        InputError: a value is out of range or not among the choices.
+        InputError: a value is of another type, out of range or not among
+            the choices.
     """
+    hints = typing.get_type_hints(type(options))
+    values = {}
     for f in dataclasses.fields(options):  # type: ignore[arg-type]
-        _check(f, getattr(options, f.name))
-    return options
+        value, hint = getattr(options, f.name), hints[f.name]
+        if value is not None or type(None) not in typing.get_args(hint):
+            value = _cast(_flag(f.name), value, *_kind(hint))
+        _check(f, value)
+        values[f.name] = value
+    return dataclasses.replace(options, **values)  # type: ignore[type-var]
 
 
 def _check(f: dataclasses.Field[Any], value: Any) -> None:

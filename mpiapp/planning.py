@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mpiapp.config import Ensembles
 from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
+from mpiapp.parallel.agree import AgreedExit
 from mpiapp.program import (
     check_files, guard_sample, potential_options, result_options, result_path,
     run_options, stems_of
@@ -41,8 +43,37 @@ class Prepared:
     stages: tuple[StageRun, ...] = ()
 
 
-def prepare(options: Options) -> Prepared:
+@contextmanager
+def spool_folder(options: Options) -> Iterator[Path]:
+    """Give the folder for what compressed input files are unpacked to.
+
+    That of the campaign, which all ranks see; what came there newly goes
+    with a start that is refused.  A dry run has one of its own, which goes
+    at its end.
+    """
+    from mpiapp.store.folder import folder_of
+    from mpiapp.structures.index import unpacked_in
+    if options.dry_run:
+        with tempfile.TemporaryDirectory(prefix='mpiapp-') as name:
+            yield Path(name)
+        return
+    spool = folder_of(result_path(options))
+    before = unpacked_in(spool)
+    try:
+        yield spool
+    except (InputError, AgreedExit):
+        # what was there may be in use by another job
+        for path in unpacked_in(spool) - before:
+            path.unlink(missing_ok=True)
+        if spool.is_dir() and not any(spool.iterdir()):
+            spool.rmdir()
+        raise
+
+
+def prepare(options: Options, spool: Path) -> Prepared:
     """Check input, model and output on one rank, before any work.
+
+    Compressed input is unpacked to `spool`.
 
     Raises:
         InputError: whatever the user must mend.
@@ -53,7 +84,7 @@ def prepare(options: Options) -> Prepared:
     from mpiapp.partition import cost_model
     from mpiapp.potentials import obtain
     from mpiapp.records import RELAX
-    from mpiapp.store.folder import folder_of, stored_settings
+    from mpiapp.store.folder import stored_settings
     from mpiapp.store.output import check_output, check_space
     from mpiapp.structures import Collection
     result = result_path(options)
@@ -62,14 +93,7 @@ def prepare(options: Options) -> Prepared:
     check_files(options, written(options))
     table = MoleculeTable.read(options.smiles_csv) \
         if options.smiles_csv else None
-    spool = Path(tempfile.gettempdir()) if options.dry_run \
-        else folder_of(result)
-    try:
-        collection = Collection.open(inputs(options), spool)
-    except InputError:
-        if spool.is_dir() and not any(spool.iterdir()):
-            spool.rmdir()
-        raise
+    collection = Collection.open(inputs(options), spool)
     asked = potential_options(options)
     if options.resume and options.backend == 'auto':
         # chosen for all the work, of which less may be left

@@ -23,7 +23,7 @@ from mpiapp.parallel.agree import agree
 from mpiapp.parallel.launch import DONE, USAGE, World
 from mpiapp.program import files_read
 from mpiapp.program import main as run_program
-from mpiapp.program import potential_options, remove_spooled, result_path
+from mpiapp.program import potential_options, result_path
 from mpiapp.relaxation import settle
 
 if TYPE_CHECKING:
@@ -205,8 +205,9 @@ def startable(options: Options) -> str:
     plain = relaxation.Options(**{
         f.name: getattr(options, f.name)
         for f in fields(relaxation.Options)})
-    prepared = planning.prepare(replace(plain, dry_run=True))
-    remove_spooled(prepared.collection)
+    dry = replace(plain, dry_run=True)
+    with planning.spool_folder(dry) as spool:
+        planning.prepare(dry, spool)
     return 'options, molecule table and stages are sound'
 
 

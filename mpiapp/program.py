@@ -65,6 +65,10 @@ def check_shared(options: Shared) -> None:
             or options.output_prefix.endswith('/'):
         raise InputError(f'--output-prefix {options.output_prefix!r}: its '
                          'last part must be a name')
+    if options.output_dir and Path(options.output_prefix).is_absolute():
+        raise InputError(
+            f'--output-prefix {options.output_prefix} names its folder: '
+            f'--output-dir {options.output_dir} can not be given with it')
 
 
 def check_log(options: Shared) -> None:

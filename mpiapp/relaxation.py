@@ -123,9 +123,6 @@ def settle(options: Chosen) -> Chosen:
     check_stages(options)
     check_device_program(options)
     if options.analyse:
-        if options.refine:
-            raise InputError('--analyse computes no stages: --refine can not '
-                             'be given with it')
         options = replace(options, output_dir=output_folder(options))
         check_options(options)
         return options

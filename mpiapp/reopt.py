@@ -15,7 +15,9 @@ from mpiapp.analysis import run_analysis
 from mpiapp.config import checked
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, USAGE, World, launch
-from mpiapp.planning import Prepared, describe, make_worker, prepare
+from mpiapp.planning import (
+    Prepared, describe, make_worker, prepare, spool_folder
+)
 from mpiapp.program import guard_sample
 from mpiapp.program import main as run_program
 from mpiapp.program import remove_spooled, resources_of, result_path
@@ -69,6 +71,17 @@ def run(world: World, options: Options) -> int:
     """Collective: do what the options say; returns the exit code."""
     if options.analyse:
         return run_analysis(world, options)
+    from mpiapp.parallel.agree import agree
+    spool = Path()
+    with ExitStack() as stack:
+        with agree(world.comm, 'preparing the run'):
+            if world.comm.rank == 0:
+                spool = stack.enter_context(spool_folder(options))
+        return run_relaxation(world, options, spool)
+
+
+def run_relaxation(world: World, options: Options, spool: Path) -> int:
+    """Collective: relax and refine; `spool` is for rank 0 to unpack to."""
     from mpiapp import engine
     from mpiapp.parallel import binding
     from mpiapp.parallel.agree import agree
@@ -85,7 +98,7 @@ def run(world: World, options: Options) -> int:
     prepared: Prepared | None = None
     with agree(comm, 'preparing the run'):
         if comm.rank == 0:
-            prepared = prepare(options)
+            prepared = prepare(options, spool)
     prepared = comm.bcast(prepared)
     assert prepared is not None
     with agree(comm, 'loading the potential'):
@@ -97,8 +110,7 @@ def run(world: World, options: Options) -> int:
             if comm.rank == 0:
                 print(preview(prepared.plan, worker, comm.size, [
                     f'{r.stage.name}: {r.stage.text}'
-                    for r in prepared.stages]))
-                remove_spooled(prepared.collection)
+                    for r in prepared.stages], options.group_by))
         return DONE
     outcomes = run_refined(world, prepared, worker)
     end = outcomes[-1]
@@ -123,11 +135,12 @@ def run_refined(
     from mpiapp.refinement import joining, run_stages
     from mpiapp.store.folder import folder_of, held
     plan, stages = prepared.plan, prepared.stages
+    # now: the input may be gone by then
+    sample = guard_sample(prepared.collection) if stages else []
     outcomes = [engine.run(
         world, replace(plan, whole=not stages), worker)]
     if not stages or outcomes[0].unfinished:
         return outcomes
-    sample = guard_sample(prepared.collection)
     with ExitStack() as stack:
         with agree(world.comm, 'going on with the stages'):
             if world.comm.rank == 0:
@@ -187,18 +200,20 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     result = prepared.plan.result
     paths = write_tables(result, result.with_suffix(''),
                          prepared.collection)
-    remove_spooled(prepared.collection)
     campaign = load(result)
     paths += write_comparison(campaign, result.with_suffix(''))
     for stage in prepared.stages:
         path = stage_path(result, stage)
         if path.exists():
             prefix = result.with_name(f'{result.stem}_{stage.stage.name}')
-            write_tables(path, prefix, None)
+            write_tables(path, prefix, prepared.collection)
             paths.append(Path(f'{prefix}_*  (tables and structures of the '
                               'stage)'))
+    remove_spooled(prepared.collection)
     print(closing_table(campaign.table, outcome.wall, outcome.ranks,
-                        [result, *paths], campaign.ensembles), flush=True)
+                        [result, *paths], campaign.ensembles,
+                        campaign.ensemble_settings.get('n_alike', 0)),
+          flush=True)
     if campaign.stages:
         print('\n'.join(comparison_lines(
             {name: stage.table['status'].to_numpy()

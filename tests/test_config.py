@@ -6,11 +6,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mpiapp import relaxation
-from mpiapp.config import read_options
+from mpiapp.config import checked, read_options
 from mpiapp.errors import InputError
 
 #: CPU time of --help, which nothing waits for; the median of three is
@@ -41,6 +43,31 @@ def test_a_prefix_may_hold_the_folder() -> None:
     assert both.output_dir == 'there'
 
 
+def test_values_of_scripts_get_the_types_of_the_options() -> None:
+    o = checked(relaxation.Options(
+        temperatures=[250, np.float64(298)],  # type: ignore[arg-type]
+        refine='all:calculator=lj',  # type: ignore[arg-type]
+        fmax=1, batch=3, max_steps=np.int64(7),  # type: ignore[arg-type]
+        smiles_csv=Path('a.csv'), energy_window=None,  # type: ignore
+        gpu_ids=[0, '1']))  # type: ignore[arg-type, list-item]
+    assert (o.temperatures, o.refine) == ((250.0, 298.0), (
+        'all:calculator=lj',))
+    assert type(o.fmax) is type(o.temperatures[1]) is float
+    assert (o.batch, o.max_steps, type(o.max_steps)) == ('3', 7, int)
+    assert (o.smiles_csv, o.gpu_ids) == ('a.csv', ('0', '1'))
+
+
+@pytest.mark.parametrize('wrong', [
+    {'fmax': '0.1'}, {'max_steps': 2.5}, {'charge_policy': None},
+    {'temperatures': '298'}, {'temperatures': None}, {'boltzmann': 'no'},
+    {'fmax': True}, {'strict': 1}, {'max_failed': None}, {'end_index': 1.0},
+    {'refine': [3.5]}, {'model': b'small'}, {'calculator': object()}])
+def test_wrong_types_of_scripts_are_refused(wrong: dict[str, Any]) -> None:
+    flag = '--' + next(iter(wrong)).replace('_', '-')
+    with pytest.raises(InputError, match=f'^{flag} = .*: expected '):
+        checked(relaxation.Options(**wrong))
+
+
 @pytest.mark.parametrize('words, fault', [
     (['--fmax', '-1'], '--fmax'),
     (['--fmax', 'nan'], '--fmax'),
@@ -59,6 +86,7 @@ def test_a_prefix_may_hold_the_folder() -> None:
     (['--output-prefix', 'sub/'], 'must be a name'),
     (['--output-prefix', ''], 'must be a name'),
     (['--output-prefix', os.fsdecode(b'\xff\xfe')], 'not UTF-8'),
+    (['--output-dir', 'zz', '--output-prefix', '/a/q'], 'names its folder'),
 ])
 def test_wrong_options_are_refused(words: list[str], fault: str) -> None:
     with pytest.raises(InputError, match=fault):

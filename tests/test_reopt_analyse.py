@@ -245,6 +245,10 @@ def test_files_that_can_not_be_analysed(
     (['--dedupe-rmsd', '-1'], '--dedupe-rmsd -1.0: must not be negative'),
     (['--energy-window', '-1'], '--energy-window -1.0: must not be'),
     (['--sdf', 'a.sdf'], '--sdf can not be given with it'),
+    (['--test', '--start-index', '2', '--end-index', '4', '--smiles-csv',
+      'no.csv', '--charge-policy', 'allow', '--refine', 'all:fmax=0.1'],
+     '--smiles-csv, --start-index, --end-index, --test, --charge-policy, '
+     '--refine can not be given with it'),
     (['--output-prefix', 'a'], 'would replace the file that is analysed'),
     (['--mirror-images', 'some'], 'invalid choice'),
     (['--systems', 'none.toml'], 'none.toml'),
@@ -263,8 +267,11 @@ def test_bad_usage_ends_before_any_work(
 def test_a_dry_run_says_what_would_be_done(
     source: Path, tmp_path: Path,
 ) -> None:
-    ended = analyse(source, tmp_path, '--dry-run')
+    ended = analyse(source, tmp_path, '--dry-run', '--fmax', 0.1,
+                    '--calculator', 'gfn2', '--strict')
     assert ended.code == 0
+    assert ('note: nothing is relaxed: --calculator, --strict, --fmax '
+            'without effect') in ended.output
     assert '11 of 11 records would be analysed' in ended.output
     assert not list(tmp_path.iterdir())
 

@@ -1,6 +1,7 @@
 """Wrong input: a clear message and exit code 2, or a status in the row."""
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -292,3 +293,23 @@ def test_stages_and_optimisers_that_do_not_exist_are_wrong_usage(
     ended = reopt(write(tmp_path, ETHANE), tmp_path, *more)
     assert ended.code == 2 and fault in ended.output
     assert not (tmp_path / 'x.h5').exists()
+
+
+def test_a_refused_start_leaves_nothing_unpacked(tmp_path: Path) -> None:
+    packed = write(tmp_path, gzip.compress(ETHANE.encode()), 'in.sdf.gz')
+    out, temporary = tmp_path / 'out', tmp_path / 'tmp'
+    temporary.mkdir()
+    ended = run('reopt', '--sdf', packed, tmp_path / 'none.sdf',
+                '--output-dir', out, '--output-prefix', 'x',
+                '--calculator', 'lj')
+    assert ended.code == 2 and 'none.sdf' in ended.output
+    assert not list(out.iterdir())
+    assert reopt(packed, out, '--fmax', 1.0).code == 0
+    before = sorted(out.rglob('*'))
+    for more in ((), ('--dry-run',)):
+        ended = run('reopt', '--sdf', packed, '--output-dir', out,
+                    '--output-prefix', 'x', '--calculator', 'lj', '--resume',
+                    '--fmax', 0.5, *more, TMPDIR=str(temporary))
+        assert ended.code == 2 and 'was started differently' in ended.output
+        assert sorted(out.rglob('*')) == before
+        assert not list(temporary.iterdir())

@@ -13,6 +13,7 @@ import pytest
 from mpiapp.records import Status
 from mpiapp.store.digest import differences
 from mpiapp.store.reader import load
+from mpiapp.structures import Collection
 from tests.jobs import needs_mpirun, run, run_and
 
 STAGES = ['top:2:calculator=gfn2,fmax=0.01', 'all:calculator=hf/sto-3g']
@@ -31,6 +32,7 @@ def alcohols(tmp_path_factory: pytest.TempPathFactory) -> Path:
             mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
             AllChem.EmbedMultipleConfs(mol, 5, randomSeed=3)
             mol.SetProp('_Name', smiles)
+            mol.SetProp('lot', f'7 {smiles}')
             for conformer in mol.GetConformers():
                 writer.write(mol, confId=conformer.GetId())
     return path
@@ -83,6 +85,14 @@ def test_a_stage_begins_where_the_one_before_ended(whole: Path) -> None:
     done = relaxed.table.loc[rows]
     assert (done['e_total'] <= done['e_start'] + NOISE).all()
     assert (single.table.loc[rows, 'steps'] == 0).all()
+
+
+def test_the_structures_of_a_stage_keep_their_tags(whole: Path) -> None:
+    final = Collection.open([whole.with_name('x_2_hf_sto-3g_final.sdf')])
+    assert len(final) == 4
+    for structure in map(final.load, range(4)):
+        assert structure.tags['lot'] == f'7 {structure.title}'
+        assert structure.tags['mpiapp_method'] == 'hf/sto-3g'
 
 
 def test_the_tables_compare_the_rankings(whole: Path) -> None:

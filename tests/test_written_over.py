@@ -24,7 +24,8 @@ HERE = World(SerialComm(), SEAT, (SEAT,))
 #: what comes before any work: (options class, settle, prepare)
 PARTS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
     'tssearch': (tssearch.Options, tssearch.settle, tssearch.prepare),
-    'reopt': (relaxation.Options, relaxation.settle, planning.prepare),
+    'reopt': (relaxation.Options, relaxation.settle,
+              lambda o: planning.prepare(o, Path('.'))),
     'conformers': (conformers.Options, conformers.settle,
                    conformers.prepare),
     'label': (labelling.Options, labelling.settle, labelling.prepare),

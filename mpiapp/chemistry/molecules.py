@@ -23,6 +23,12 @@ NAME_TAGS = ('name', 'Name', 'NAME', 'ID', '_Name', 'molname')
 #: mseq of a record without that tag
 NO_MSEQ = -1
 _NUMBER = re.compile('[0-9]{1,18}')
+#: titles of programs that write no names: an energy, as CREST and xtb do
+_ENERGY = re.compile(
+    r'(?:(?:(?:total )?energy|etot|e)(?: ?[:=] ?| ))?'
+    r'[-+]?[0-9]*\.[0-9]+(?:[ed][-+]?[0-9]+)?'
+    r'(?: ?(?:eh|hartree|a\.u\.|ev|kcal/mol|kj/mol))?'
+    r'(?: gnorm:.*| ?!.*)?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,16 @@ class MoleculeTable:
 
 
 def default_name(structure: Structure, file_stem: str) -> str:
-    """Name a record without a table: title, a name tag, else the file's."""
-    tags = [structure.tags.get(tag, '') for tag in NAME_TAGS]
-    for text in (structure.title, *tags):
-        if text.strip():
-            return ' '.join(text.split())
+    """Name a record without a table: title, a name tag, else the file's.
+
+    An energy in the place of the title is none.
+    """
+    title = ' '.join(structure.title.split())
+    if title and not _ENERGY.fullmatch(title):
+        return title
+    for tag in NAME_TAGS:
+        if name := ' '.join(structure.tags.get(tag, '').split()):
+            return name
     mseq = mseq_of(structure)
     return f'{file_stem}_{structure.record if mseq == NO_MSEQ else mseq}'
 

@@ -18,8 +18,12 @@ BEST = 10
 NAME, NOTE = 36, 44
 
 
-def molecule_lines(tables: Mapping[str, pandas.DataFrame]) -> list[str]:
+def molecule_lines(
+    tables: Mapping[str, pandas.DataFrame], n_alike: int = 0,
+) -> list[str]:
     """Return a line for each molecule: conformers and excimer share.
+
+    `n_alike` names of one record that share their graph are told of.
 
     All of few, the best of many: by the Boltzmann share of excimers at the
     temperature next to 298 K, then by name.
@@ -40,8 +44,11 @@ def molecule_lines(tables: Mapping[str, pandas.DataFrame]) -> list[str]:
     width = min(NAME, max(8, *(len(name) for name in shown['name'])))
     lines = [head, f'  {"name":{width}s}  charge      n  unique   n_eff  '
              f'{"excimer %":>14s}  note']
-    return lines + [
-        molecule_line(line, width) for line in shown.to_dict('records')]
+    lines += [molecule_line(line, width) for line in shown.to_dict('records')]
+    if n_alike:
+        lines.append(f'  {n_alike} names of one record share their graph: '
+                     'if they number the conformers, --group-by graph')
+    return lines
 
 
 def molecule_line(line: Mapping[str, Any], width: int) -> str:

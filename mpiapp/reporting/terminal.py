@@ -16,13 +16,14 @@ from mpiapp.reporting.ensembles import molecule_lines
 def closing_table(
     table: Any, wall: float,
     ranks: Sequence[Mapping[str, float]], paths: Iterable[Path],
-    ensembles: Mapping[str, Any] | None = None,
+    ensembles: Mapping[str, Any] | None = None, n_alike: int = 0,
 ) -> str:
     """Return what a run came to.
 
     `table` is the data frame of the result file (columns status, reason,
     steps), `wall` [s] from the first pull to the last result, `ranks` the
-    figures of each rank, `ensembles` the tables of the molecules.
+    figures of each rank, `ensembles` the tables of the molecules; `n_alike`
+    as for `molecule_lines`.
     """
     lines = ['', *status_lines(table['status'].to_numpy(),
                                table['reason'].tolist())]
@@ -30,7 +31,7 @@ def closing_table(
     if len(steps):
         lines.append(f'steps         median {int(steps.median())}, most '
                      f'{int(steps.max())}')
-    lines += molecule_lines(ensembles or {})
+    lines += molecule_lines(ensembles or {}, n_alike)
     lines += timing_lines(wall, ranks)
     lines += [f'wrote         {path}' for path in paths]
     return '\n'.join(lines)

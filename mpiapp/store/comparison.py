@@ -8,8 +8,8 @@ import numpy as np
 
 from mpiapp.chemistry.ranking import agreement
 from mpiapp.records import Floats, Status
-from mpiapp.store.export import molecules_of
 from mpiapp.store.files import replacing
+from mpiapp.store.molecules import molecule_numbers
 from mpiapp.store.reader import Campaign
 from mpiapp.units import KCAL_PER_EV
 
@@ -35,14 +35,19 @@ def write_comparison(campaign: Campaign, prefix: Path | str) -> list[Path]:
     """
     if not campaign.stages:
         return []
-    paths = []
-    for name, table in (('refinement', conformers(campaign)),
-                        ('rankings', rankings(campaign))):
-        paths.append(Path(f'{prefix}_{name}.csv'))
-        with replacing(paths[-1]) as part:
+    paths = comparison_paths(Path(prefix))
+    for path, table in zip(paths, (conformers(campaign), rankings(campaign)),
+                           strict=True):
+        with replacing(path) as part:
             table.to_csv(part, index=False, encoding='utf-8-sig',
                          lineterminator='\n', float_format='%.6f')
     return paths
+
+
+def comparison_paths(prefix: Path) -> list[Path]:
+    """Return the paths of what `write_comparison` writes."""
+    return [prefix.with_name(f'{prefix.name}_{name}.csv')
+            for name in ('refinement', 'rankings')]
 
 
 def methods(campaign: Campaign) -> dict[str, Campaign]:
@@ -60,7 +65,7 @@ def conformers(campaign: Campaign) -> pandas.DataFrame:
     found = campaign.table[known].rename(columns={'record': 'conformer_id'})
     reached = np.zeros(len(found), bool)
     word = class_column(campaign)
-    molecules = molecules_of(campaign)
+    molecules = molecule_numbers(campaign)
     for name, stage in methods(campaign).items():
         table = stage.table
         found[f'{name}_status'] = [Status(s).name.lower()
@@ -99,7 +104,7 @@ def rankings(campaign: Campaign) -> pandas.DataFrame:
     import pandas
     named = list(methods(campaign).items())
     word = class_column(campaign)
-    molecules = molecules_of(campaign)
+    molecules = molecule_numbers(campaign)
     lines = []
     for (before_name, before), (name, stage) in zip(named, named[1:],
                                                     strict=False):

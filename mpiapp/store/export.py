@@ -1,6 +1,7 @@
 """Tables and structures for people, made from a finished campaign file."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from mpiapp.chemistry.charge import apply_policy
 from mpiapp.chemistry.descriptors import stored_structure
 from mpiapp.errors import InputError
-from mpiapp.records import Ints, Status, Structure
+from mpiapp.records import Rejection, Status, Structure
 from mpiapp.store import descriptor_table
 from mpiapp.store.ensemble_csv import (
     ensembles_beside, record_columns, text_of, write_csv, write_ensembles
@@ -19,6 +20,7 @@ from mpiapp.store.ensemble_csv import (
 from mpiapp.store.files import replacing
 from mpiapp.store.formats import flag as _flag
 from mpiapp.store.formats import number as _number
+from mpiapp.store.molecules import molecule_numbers
 from mpiapp.store.reader import Campaign, load
 from mpiapp.store.summary_table import HEADER, summary_lines
 from mpiapp.structures import write_sdf_record
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 
     from mpiapp.structures import Collection
 
+log = logging.getLogger('mpiapp')
+
 #: what the tables show besides the columns of the result file
-ADDED = frozenset({'row', 'method', 'file', 'rel_energy'}) \
+ADDED = frozenset({'row', 'method', 'file', 'molecule', 'rel_energy'}) \
     | descriptor_table.ADDED
 
 #: what the result file knows of the atoms of a record
@@ -76,6 +80,7 @@ CONFORMER: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ('charge', 'charge', str),
     ('input_charge', 'input_charge', str),
     ('charge_ignored', 'charge_ignored', _flag),
+    ('unpaired', 'unpaired', str),
     ('n_added_hydrogens', 'n_added_hydrogens', str),
     ('cip', 'cip', str),
     ('status', 'status', _word),
@@ -102,7 +107,8 @@ def write_tables(
     And the tables of the ensembles, where the file has them.
 
     `collection` are the input files of the campaign, whose tags the SDF
-    keeps; without them (None) its structures are those of the result file.
+    keeps; without them (None), or where they are gone by now, its structures
+    are those of the result file.
     Each file appears when it is complete.  Returns their paths.
 
     Raises:
@@ -146,8 +152,7 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
     """Return the records not skipped, with the columns of `ADDED`.
 
     `rel_energy` [eV] is relative to the lowest converged record of the same
-    molecule (without ensembles: name); NaN where the record itself is not
-    converged.
+    `molecule`, a number; NaN where the record itself is not converged.
 
     Raises:
         InputError: the file lacks columns that the tables show.
@@ -158,24 +163,17 @@ def worked_on(campaign: Campaign) -> pandas.DataFrame:
         raise InputError(f'{campaign.path} has no columns '
                          f'{", ".join(sorted(lacking))}: not of reopt')
     energy = table['e_total'].where(table['status'] == Status.CONVERGED)
+    molecule = molecule_numbers(campaign)
     files = [str(f['path']) for f in campaign.meta.get('inputs', [])]
     table = table.assign(
         row=table.index,
         method=str(campaign.meta.get('potential', {}).get('name', '')),
         file=[files[n] if 0 <= n < len(files) else ''
               for n in table['file_number']],
-        rel_energy=energy - energy.groupby(
-            molecules_of(campaign)).transform('min'))
+        molecule=molecule,
+        rel_energy=energy - energy.groupby(molecule).transform('min'))
     table = descriptor_table.with_shown(table, campaign.meta)
     return table[table['status'] != Status.SKIPPED]
-
-
-def molecules_of(campaign: Campaign) -> pandas.Series:
-    """Return what is equal for the records of one molecule."""
-    if not campaign.ensembles:
-        return campaign.table['name']
-    return campaign.ensembles['records']['molecule'].set_axis(
-        campaign.table.index)
 
 
 def as_records(table: pandas.DataFrame) -> Iterator[Record]:
@@ -196,11 +194,8 @@ def final_records(
     campaign: Campaign, collection: Collection | None,
     table: pandas.DataFrame,
 ) -> Iterator[str]:
-    """Yield the SD records of all records that have a final geometry.
-
-    Raises:
-        InputError: the input has other atoms than the result.
-    """
+    """Yield the SD records of all records that have a final geometry."""
+    given = None if collection is None else _Inputs(collection)
     for start in range(0, len(table), SPAN):
         part = table.iloc[start:start + SPAN]
         rows = part['row'].to_numpy()
@@ -211,27 +206,44 @@ def final_records(
             mine = {name: values[i] for name, values in atoms.items()}
             final = mine['x_final']
             if len(final) and np.isfinite(final).all():
-                structure = stored_structure({**record, **mine}) \
-                    if collection is None else _computed(
-                        collection, record, mine['numbers'])
+                structure = stored_structure({**record, **mine})
+                if given is not None:
+                    structure = given(record, structure)
                 tags = {**structure.tags, **final_tags(record)}
                 structure = replace(
                     structure, title=structure.title or record['name'])
                 yield write_sdf_record(structure, final, tags)
 
 
-def _computed(
-    collection: Collection, record: Record, numbers: Ints,
-) -> Structure:
-    """Return the structure as it was computed, added hydrogens included."""
-    structure = collection.load(record['row'])
-    if record['n_added_hydrogens'] > 0:
-        structure = apply_policy(structure, 'neutralise', False).structure
-    if not np.array_equal(structure.numbers, numbers):
-        raise InputError(f'record {record["record"]} of input file '
-                         f'{record["file_number"]} has other atoms than the '
-                         'result: the file was changed')
-    return structure
+class _Inputs:
+    """The input files, as far as they are still as they were read."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._lost: set[int] = set()
+
+    def __call__(self, record: Record, stored: Structure) -> Structure:
+        """Return a record with its tags, as it was computed.
+
+        The `stored` one, without tags, where the file is gone or changed.
+        """
+        number = record['file_number']
+        try:
+            structure = self._collection.load(record['row'])
+            if record['n_added_hydrogens'] > 0:
+                structure = apply_policy(
+                    structure, 'neutralise', False).structure
+            if np.array_equal(structure.numbers, stored.numbers):
+                return structure
+            why = f'record {record["record"]} has other atoms'
+        except (OSError, Rejection) as error:
+            why = str(error)
+        if number not in self._lost:
+            self._lost.add(number)
+            log.warning('warning: %s has changed since it was read (%s): the '
+                        'SD file lacks its tags',
+                        self._collection.files[number].path, why)
+        return stored
 
 
 def final_tags(record: Record) -> dict[str, str]:

@@ -141,6 +141,18 @@ def stage_names(result: Path) -> list[str]:
     return sorted(p.stem for p in stages_of(result).glob('*.journal'))
 
 
+def stage_tables(result: Path) -> list[Path]:
+    """Return the tables that a refinement leaves beside its result.
+
+    Those of each stage that was begun, and the comparison.
+    """
+    from mpiapp.store.comparison import comparison_paths
+    from mpiapp.store.export import tables_of
+    return [*comparison_paths(result.with_suffix('')), *(
+        path for name in stage_names(result)
+        for path in tables_of(result.with_name(f'{result.stem}_{name}')))]
+
+
 def stored_settings(result: Path) -> dict[str, Any]:
     """Return the settings of a campaign that was started, {} if none was.
 
@@ -283,6 +295,8 @@ def _clear(result: Path, folder: Path) -> None:
     result.unlink(missing_ok=True)
     (folder / DESCRIPTION).unlink(missing_ok=True)
     if stages_of(result).is_dir():
+        for path in stage_tables(result):
+            path.unlink(missing_ok=True)
         shutil.rmtree(stages_of(result))
     for name in journal_names(folder):
         (folder / name).unlink()

@@ -2,7 +2,8 @@
 
 Means are over records that have a result (converged or not); how many are
 left out is a column.  What is weighted is so at the temperature next to
-298 K, over the unique conformers, and only where a name is one molecule.
+298 K, over the unique conformers.  What concerns energies is told only where
+a name is one molecule.
 """
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ ROOM = 298.0
 #: rounding of the sum of the weights of one molecule
 ONE = 1e-6
 
+#: of several molecules it has no meaning
+ENERGY = 'e_total'
 #: (header, column, how, factor) of means in the original's order
 MEANS = (
     ('mean_distance_moe', 'shown_distance_start', np.mean, 1.0),
@@ -36,9 +39,9 @@ MEANS = (
     ('mean_angle', 'shown_angle', np.mean, 1.0),
     ('mean_overlap', 'shown_overlap', np.mean, 1.0),
     ('best_overlap', 'shown_overlap', np.max, 1.0),
-    ('mean_energy', 'e_total', np.mean, KCAL_PER_EV),
-    ('min_energy_kcal', 'e_total', np.min, KCAL_PER_EV),
-    ('energy_spread_kcal', 'e_total', np.ptp, KCAL_PER_EV),
+    ('mean_energy', ENERGY, np.mean, KCAL_PER_EV),
+    ('min_energy_kcal', ENERGY, np.min, KCAL_PER_EV),
+    ('energy_spread_kcal', ENERGY, np.ptp, KCAL_PER_EV),
     ('mean_steps', 'steps', np.mean, 1.0),
     ('mean_rmsd_A', 'rmsd_start_final', np.mean, 1.0),
 )
@@ -69,10 +72,11 @@ def line(name: str, group: pandas.DataFrame) -> list[str]:
     """Return the fields of one name."""
     first, part = group.iloc[0], group[group['status'].isin(HAS_RESULT)]
     n_excimer, share = excimers(group)
-    means = [how(values) * factor if len(values) else np.nan
-             for values, how, factor in (
-                 (finite(part, column), how, factor)
-                 for _, column, how, factor in MEANS)]
+    known = {column: finite(part, column) for _, column, *_ in MEANS}
+    if part['molecule'].nunique() > 1:
+        known[ENERGY] = known[ENERGY][:0]
+    means = [how(values) * factor if len(values := known[column]) else np.nan
+             for _, column, how, factor in MEANS]
     return [name, first['r_group'], first['screen_group'], str(len(group)),
             str(n_excimer), _value(share), *map(_value, means),
             *counts(group['status'].to_numpy()), unique(group),

@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from mpiapp.records import InputError, Rejection, Structure
 
 CHUNK_BYTES = 4 * 2**20
+#: names of decompressed files, and of those that are not complete
+_UNPACKED = re.compile(r'.+-[0-9a-f]{12}\.[a-z]+|.+\.[0-9]+\.partial')
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,13 @@ def index_file(path: str | os.PathLike[str],
         raise InputError(_nothing_found(path, name, len(spans), n_bytes))
     return FileIndex(str(path), str(data_path), name, digest.hexdigest(),
                      n_bytes, *spans.arrays())
+
+
+def unpacked_in(folder: Path) -> set[Path]:
+    """Return what `index_file` has decompressed into a folder."""
+    there = os.path.isdir(folder) and os.access(folder, os.R_OK)
+    names = os.listdir(folder) if there else []
+    return {folder / name for name in names if _UNPACKED.fullmatch(name)}
 
 
 def raw_record(index: FileIndex, record: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import takewhile
@@ -17,20 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpiapp.bonding import bond_list
-from mpiapp.chemistry.grouping import Identities, group_records, split_by_graph
 from mpiapp.chemistry.molecules import neutral_formula
 from mpiapp.chemistry.shortlist import Candidates
-from mpiapp.chemistry.skeleton import skeleton_of
+from mpiapp.chemistry.skeleton import Skeleton
 from mpiapp.parallel.agree import agree
 from mpiapp.parallel.stop import StopWatch
 from mpiapp.parallel.workqueue import WorkQueue
-from mpiapp.records import Column, Ints, Schema, Status, Structure
+from mpiapp.records import Column, Floats, Ints, Schema, Status, Structure
 from mpiapp.store.ensembles import add_tables
+from mpiapp.store.molecules import groups_of, members_of
 from mpiapp.store.reader import Campaign, RowReader, load_unsealed
 from mpiapp.workers.ensemble_tables import tables_of
 from mpiapp.workers.molecule import (
-    COMPAT, Conformers, EnsembleSettings, Told, tell
+    COMPAT, Conformers, EnsembleSettings, Line, Told, tell
 )
 
 log = logging.getLogger('mpiapp')
@@ -99,7 +99,7 @@ def add_ensembles(
             told = sorted((t for part in gathered for t in part),
                           key=lambda t: int(t.rows[0]))
             energies = data.campaign.table['e_total'].to_numpy()
-            add_tables(path, described(settings, data), tables_of(
+            add_tables(path, described(settings, data, told), tables_of(
                 told, data.campaign.n_records, energies,
                 data.descriptors, settings))
 
@@ -124,12 +124,22 @@ def handed_out(
 
 
 def described(
-    settings: EnsembleSettings, data: CampaignData,
+    settings: EnsembleSettings, data: CampaignData, told: Sequence[Told],
 ) -> dict[str, Any]:
-    """Return what is stored of the settings, and how much was there."""
+    """Return what is stored of the settings, and how much was there.
+
+    `n_alike` counts names of one record whose graph another such name has:
+    conformers, maybe, that the file numbers.
+    """
     status = data.status
+    graphs = Counter(
+        (one.molecule['graph'], one.molecule['charge']) for one in told
+        if len(one.rows) == 1 and one.molecule.get('graph'))
+    alike = sum(n for n in graphs.values() if n > 1) \
+        if settings.group_by == 'name' else 0
     return {**asdict(settings), 'temperatures': list(settings.temperatures),
-            'n_pending': int((status == Status.PENDING).sum())}
+            'n_pending': int((status == Status.PENDING).sum()),
+            'n_alike': alike}
 
 
 def descriptor_columns(schema: Schema) -> list[Column]:
@@ -167,28 +177,11 @@ class CampaignData:
 
     def groups(self) -> list[Ints]:
         """Return the rows of each group, the longest work first."""
-        rows = np.flatnonzero(~np.isin(
-            self.status, [Status.PENDING, Status.SKIPPED]))
-        groups = group_records(self.identities(), rows,
-                               self.settings.group_by)
+        groups = groups_of(
+            self.campaign.table, self.campaign.meta.get('inputs', []),
+            self.settings.group_by)
         costs = np.array([float(self.n_atoms[g].sum()) for g in groups])
         return [groups[i] for i in np.argsort(-costs, kind='stable')]
-
-    def identities(self) -> Identities:
-        """Return what tells the molecules of the records apart."""
-        table = self.campaign.table
-        stems = [Path(str(f['path'])).name.split('.')[0]
-                 for f in self.campaign.meta.get('inputs', [])]
-        made = [f'{stems[f] if 0 <= f < len(stems) else ""}_{r}'
-                for f, r in zip(table['file_number'], table['record'],
-                                strict=True)]
-        names = table['name'].tolist()
-        numbered = np.array([a == b for a, b in zip(names, made,
-                                                    strict=True)], bool)
-        return Identities(
-            names, numbered & (table['mseq'].to_numpy() < 0),
-            table['file_number'].to_numpy(), table['charge'].to_numpy(),
-            self.n_atoms, table['cip'].tolist())
 
     def tell_group(self, rows: Ints, read: RowReader) -> list[Told]:
         """Return what is told of each molecule of a group."""
@@ -205,49 +198,20 @@ class CampaignData:
         self, rows: Ints, read: RowReader,
     ) -> Iterator[Conformers]:
         """Yield the molecules of a group, one for each graph."""
-        there = np.flatnonzero(self.n_atoms[rows] > 0)
-        if not len(there):
-            yield self.conformers(rows, '')
-            return
-        numbers = read('numbers', rows[there])
-        bonds = self.bonds(rows[there], numbers, read)
-        final = read('x_final', rows[there])
-        skeletons = [skeleton_of(*pair)
-                     for pair in zip(numbers, bonds, strict=True)]
-        parts = split_by_graph(skeletons)
-        # records without geometry go with the only graph, if there is one
-        rest = np.setdiff1d(np.arange(len(rows)), there)
-        for part in parts:
-            members = np.sort(np.concatenate(
-                [there[part], rest if len(parts) == 1 else rest[:0]]))
-            at = np.searchsorted(members, there[part]).tolist()
-            sound = {i: p for i, p in zip(at, part.tolist(), strict=True)
-                     if np.isfinite(final[p]).all()}
+        for one in members_of(self.campaign.table, rows, read):
+            known = list(one.skeletons)
+            final = zip(known, read('x_final', one.rows[known]), strict=True)
+            positions = {i: x[one.skeletons[i].atoms] for i, x in final
+                         if np.isfinite(x).all()}
+            graphs = [skeleton.key for skeleton in one.skeletons.values()]
             yield self.conformers(
-                rows[members], formula(numbers[part[0]]),
-                {i: skeletons[p] for i, p in sound.items()},
-                {i: final[p][skeletons[p].atoms]
-                 for i, p in sound.items()})
-        if len(parts) > 1 and len(rest):
-            yield self.conformers(rows[rest], '')
-
-    def bonds(
-        self, rows: Ints, numbers: Sequence[NDArray[Any]], read: RowReader,
-    ) -> list[NDArray[Any]]:
-        """Return the bonds of the records; by distance where none is told.
-
-        At the start: what bonds the final geometry has was checked there.
-        """
-        stored: list[NDArray[Any]] = [np.empty((0, 2))] * len(rows)
-        if any(c.name == 'bonds' for c in self.campaign.schema.ragged):
-            stored = read('bonds', rows)
-        start = read('x_start', rows)
-        return [b if len(b) else bond_list(z, x)
-                for b, z, x in zip(stored, numbers, start, strict=True)]
+                one.rows, {'formula': formula(one.numbers),
+                           'graph': graphs[0] if graphs else None},
+                {i: one.skeletons[i] for i in positions}, positions)
 
     def conformers(
-        self, rows: Ints, formula: str, skeletons: Any = None,
-        positions: Any = None,
+        self, rows: Ints, known: Line, skeletons: Mapping[int, Skeleton],
+        positions: Mapping[int, Floats],
     ) -> Conformers:
         """Return the records of one molecule."""
         table = self.campaign.table
@@ -259,9 +223,9 @@ class CampaignData:
             self.words(COMPAT + CLASS, rows), self.dark[rows],
             {name: values[rows] for name, values in self.judged.items()},
             [table['cip'][row] for row in rows.tolist()],
-            self.identity(rows, formula),
+            {**self.identity(rows), **known},
             bool((table['charge_ignored'].to_numpy()[rows] > 0).any()),
-            skeletons or {}, positions or {})
+            skeletons, positions)
 
     def words(self, name: str, rows: Ints) -> list[str]:
         """Return a column of text, empty where the file has none."""
@@ -270,17 +234,16 @@ class CampaignData:
             return [''] * len(rows)
         return [table[name][row] for row in rows.tolist()]
 
-    def identity(self, rows: Ints, formula: str) -> dict[str, Any]:
+    def identity(self, rows: Ints) -> Line:
         """Return who the molecule is, by its lowest row."""
         first = int(rows[np.argmax(self.n_atoms[rows] > 0)])
         table = self.campaign.table
         return {name: table[name][first] for name in (
-            'name', 'r_group', 'screen_group', 'charge')} | {
-                'formula': formula}
+            'name', 'r_group', 'screen_group', 'charge')}
 
     def failed(self, rows: Ints, text: str) -> Told:
         """Return the line of a group that can't be analysed."""
-        line = {**self.identity(rows, ''), 'n_records': len(rows),
+        line = {**self.identity(rows), 'formula': '', 'n_records': len(rows),
                 'first_row': int(rows[0]), 'note': f'not analysed: {text}'}
         return Told(line, [
             {**line, 'temperature': t} for t in self.settings.temperatures],

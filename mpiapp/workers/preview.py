@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 
 from mpiapp.parallel.progress import clock
 from mpiapp.partition import CostModel, longest_first, makespan
-from mpiapp.records import Batch, InputError, Rejection, Row, Structure
+from mpiapp.records import (
+    Batch, InputError, Ints, Rejection, Row, Status, Structure
+)
+from mpiapp.store.molecules import groups_of, members_of
 from mpiapp.workers.relax import RelaxWorker
 
+#: columns that tell molecules apart
+IDENTIFYING = ('name', 'file_number', 'record', 'mseq', 'charge', 'n_atoms',
+               'cip', 'status')
+#: what a record lacks that was refused early
+BARE: Row = {'cip': '', 'n_atoms': 0, 'status': Status.CONVERGED,
+             'bonds': np.empty((0, 2), np.int64)}
 #: records that are read for the preview, spread over the window
 MOST_READ = 500
 #: input files that are listed
@@ -57,8 +66,7 @@ class Seen:
     refused: Counter[str] = field(default_factory=Counter)
     messages: dict[str, str] = field(default_factory=dict)
     charges: Counter[int] = field(default_factory=Counter)
-    names: Counter[str] = field(default_factory=Counter)
-    cips: Counter[str] = field(default_factory=Counter)
+    rows: list[Row] = field(default_factory=list)
 
 
 def look(plan: Plan, worker: RelaxWorker) -> Seen:
@@ -80,9 +88,24 @@ def look(plan: Plan, worker: RelaxWorker) -> Seen:
             seen.structures.append(job.structure)
         if 'input_charge' in row:
             seen.charges[row['input_charge']] += 1
-            seen.names[row['name']] += 1
-            seen.cips[row.get('cip', '')] += 1
+            seen.rows.append({**BARE, **row})
     return seen
+
+
+def molecules(
+    rows: Sequence[Row], inputs: Sequence[Mapping[str, Any]], group_by: str,
+) -> list[tuple[str, int]]:
+    """Return name and number of records of each molecule, largest first."""
+    import pandas
+    table = pandas.DataFrame(
+        [{name: row[name] for name in IDENTIFYING} for row in rows])
+
+    def read(name: str, of: Ints) -> list[NDArray[Any]]:
+        return [rows[i][name] for i in of.tolist()]
+    found = [(str(rows[one.rows[0]]['name']), len(one.rows))
+             for group in groups_of(table, inputs, group_by)
+             for one in members_of(table, group, read)]
+    return sorted(found, key=lambda item: -item[1])
 
 
 def evaluation_seconds(worker: RelaxWorker, structure: Structure) -> float:
@@ -119,9 +142,9 @@ def predict(
             'of steps estimated)')
 
 
-def counted(counts: Counter[str] | Counter[int], most: int = 6) -> str:
-    """Write counts as '3 x a, 1 x b', the largest first."""
-    parts = [f'{n} x {key}' for key, n in counts.most_common(most)]
+def counted(counts: Sequence[tuple[str | int, int]], most: int = 6) -> str:
+    """Write counts as '3 x a, 1 x b'."""
+    parts = [f'{n} x {key}' for key, n in counts[:most]]
     rest = len(counts) - most
     return ', '.join(parts) + (f', {rest} more' if rest > 0 else '')
 
@@ -141,11 +164,12 @@ def elements(structures: list[Structure]) -> str:
 
 def preview(
     plan: Plan, worker: RelaxWorker, n_ranks: int,
-    stages: Sequence[str] = (),
+    stages: Sequence[str] = (), group_by: str = 'name',
 ) -> str:
     """Return the plan of a run as text, one fact a line.
 
-    `stages` are those of the refinement, which are not predicted.
+    `stages` are those of the refinement, which are not predicted; `group_by`
+    says what is one molecule.
 
     Raises:
         InputError: none of the records that were read can be relaxed.
@@ -155,6 +179,7 @@ def preview(
         raise InputError(
             f'none of {seen.n_read} records can be relaxed\n' + '\n'.join(
                 refusals(seen)))
+    found = molecules(seen.rows, plan.inputs, group_by)
     probe, wall = predict(plan, worker, seen, n_ranks)
     sizes = plan.n_atoms[plan.wanted & (plan.n_atoms > 0)]
     span = f'{sizes.min()}-{sizes.max()} atoms' if len(sizes) else 'empty'
@@ -168,13 +193,13 @@ def preview(
         f'window       {int(plan.wanted.sum())} of {len(plan.wanted)} records,'
         f' {span}',
         f'read         {seen.n_read} records: {len(seen.structures)} can be '
-        'relaxed' + (f', refused: {counted(seen.refused)}'
+        'relaxed' + (f', refused: {counted(seen.refused.most_common())}'
                      if seen.refused else ''),
         *refusals(seen),
-        f'molecules    {len(seen.names)}: {counted(seen.names)}',
-        f'charges      {counted(seen.charges)}',
+        f'molecules    {len(found)}: {counted(found)}',
+        f'charges      {counted(seen.charges.most_common())}',
         f'elements     {elements(seen.structures)}',
-        f'CIP patterns {len(seen.cips)}',
+        f'CIP patterns {len({row["cip"] for row in seen.rows})}',
         f'potential    {worker.potential.name}, {worker.potential.dtype}, '
         f'back end {worker.potential.describe()["backend"]}',
         f'evaluation   {probe}',

@@ -149,6 +149,16 @@ def test_tables_with_a_byte_order_mark_are_read(tmp_path):
     ('', {'mseq': 'four'}, 'stem_9'),
     ('', {'mseq': '9' * 5000}, 'stem_9'),
     ('', {}, 'stem_9'),
+    ('        -15.19999', {}, 'stem_9'),
+    ('-42.1 !CONF12', {}, 'stem_9'),
+    (' energy: -15.19999 gnorm: 0.000 xtb: 6.4.0 (8d0f)', {}, 'stem_9'),
+    ('Energy = -1.5D+02 kcal/mol', {'ID': 'id'}, 'id'),
+    ('E -76.4 Eh', {}, 'stem_9'),
+    # numbers of compounds, and words that look like energies
+    ('2244', {}, '2244'),
+    ('CHEMBL1.5', {}, 'CHEMBL1.5'),
+    ('E1.5', {}, 'E1.5'),
+    ('-1.5 isomer', {}, '-1.5 isomer'),
 ])
 def test_names_without_a_table(embed, title, tags, expected):
     structure = replace(embed('C'), record=9, title=title, tags=tags)

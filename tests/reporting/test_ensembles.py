@@ -57,3 +57,8 @@ def test_long_names_are_cut_and_lines_stay_aligned() -> None:
 def test_no_ensembles_no_lines() -> None:
     assert molecule_lines({}) == []
     assert molecule_lines({'molecules': pd.DataFrame()}) == []
+
+
+def test_names_that_may_number_conformers_are_told() -> None:
+    assert '--group-by graph' in molecule_lines(tables(3), 2)[-1]
+    assert not any('--group-by' in line for line in molecule_lines(tables(3)))

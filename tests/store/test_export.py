@@ -48,6 +48,7 @@ def made_rows(collection: Collection) -> dict[int, dict[str, Any]]:
             'record': i, 'mseq': 1, 'name': 'ä, "b"' if i < 3 else 'other',
             'r_group': 'Pyr', 'status': (1, 1, 5, 4, 6)[i], 'steps': 10 * i,
             'reason': 'bonds_changed' if i == 2 else '',
+            'unpaired': i % 2,
             'n_added_hydrogens': int(i == 0), 'e_total': -1000.0 - i,
             'rmsd_start_final': 0.5 * i, 'moe_energy_kcal': -38.442741,
         }
@@ -101,6 +102,7 @@ def test_conformer_table_has_a_line_for_each_record_not_skipped(
     assert [line['converged'] for line in lines] == [
         'True', 'True', 'False', 'False']
     assert lines[0]['name'] == 'ä, "b"'
+    assert [line['unpaired'] for line in lines] == list('0101')
     assert lines[0]['moe_energy_kcal'] == '-38.442741'
     assert lines[3]['e_total_eV'] == lines[3]['mace_energy_kcal'] == ''
     assert float(lines[1]['mace_energy_kcal']) == pytest.approx(
@@ -162,13 +164,33 @@ def test_other_input_than_the_results_is_refused(
     double = Collection.open([text, text])
     with pytest.raises(InputError, match='5 records, the input 10'):
         write_tables(result, tmp_path / 'y', double)
-    rows = made_rows(collection)
-    rows[1]['numbers'] = rows[1]['numbers'][::-1]
-    write_campaign(SerialComm(), tmp_path / 'z.h5', RELAX, N_RECORDS,
-                   MemorySource(RELAX, rows), {}, {})
-    with pytest.raises(InputError, match='record 1 .* other atoms'):
-        write_tables(tmp_path / 'z.h5', tmp_path / 'y', collection)
-    assert not (tmp_path / 'y_final.sdf').exists()
+
+
+def test_input_that_is_gone_or_changed_leaves_the_stored_structures(
+    tables: list[Path], collection: Collection, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / 'lost.sdf'
+    text = Path(collection.files[0].path).read_text()
+    path.write_text(text)
+    mine = Collection.open([path])
+    cut = text.index('$$$$') + 5
+    for left, n_tagged in ((text[:cut], 1), (text.replace(' P ', ' S '), 0),
+                           (None, 0)):
+        if left is None:
+            path.unlink()
+        else:
+            path.write_text(left)
+        caplog.clear()
+        final = Collection.open([write_tables(
+            tables[0].with_name('x.h5'), tmp_path / 'y', mine)[2]])
+        assert len(final) == 3
+        assert [len(final.load(i).numbers) for i in range(3)] == [
+            118, 117, 117]
+        assert [final.load(i).title for i in range(3)][n_tagged:] == [
+            'ä, "b"'] * (3 - n_tagged)
+        assert sum('E' in final.load(i).tags for i in range(3)) == n_tagged
+        assert sum(str(path) in r.message for r in caplog.records) == 1
 
 
 def test_a_result_of_another_program_is_refused(

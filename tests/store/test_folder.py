@@ -78,6 +78,23 @@ def test_overwrite_removes_the_old_results(result: Path) -> None:
     assert other.read_text() == 'mine'
 
 
+def test_overwrite_removes_the_tables_of_stages_that_were(
+    result: Path,
+) -> None:
+    start(result)
+    stage = result.with_name('x.v2.stages') / '1_lj.h5'
+    stage.parent.mkdir()
+    start(stage)
+    gone = ('1_lj_all_conformers.csv', '1_lj_boltzmann_298K.csv',
+            '1_lj_final.sdf', 'refinement.csv', 'rankings.csv')
+    kept = ('2_lj_final.sdf', '1_lj_notes.csv')
+    for name in (*gone, *kept):
+        result.with_name(f'x.v2_{name}').write_text('')
+    start(result, overwrite=True)
+    assert sorted(p.name for p in result.parent.iterdir()) == sorted([
+        'x.v2.journal', *(f'x.v2_{name}' for name in kept)])
+
+
 def test_changed_settings_are_listed_one_by_one(result: Path) -> None:
     start(result)
     with pytest.raises(InputError) as caught:

@@ -25,7 +25,8 @@ def table(**columns: list[Any]) -> pd.DataFrame:
     rows: dict[str, list[Any]] = {
         'name': ['a'] * n, 'r_group': ['Pyr'] * n, 'screen_group': ['H'] * n,
         'status': [1] * n, 'shown_class': ['monomer'] * n,
-        'e_total': [-1.0] * n, 'steps': [5] * n, 'rmsd_start_final': [.5] * n}
+        'molecule': [0] * n, 'e_total': [-1.0] * n, 'steps': [5] * n,
+        'rmsd_start_final': [.5] * n}
     for name in ('distance_start', 'distance', 'delta', 'angle', 'overlap'):
         rows[f'shown_{name}'] = [1.0] * n
     return pd.DataFrame(rows | columns)
@@ -78,3 +79,14 @@ def test_two_molecules_of_one_name_have_no_weighted_value() -> None:
                         boltz_weight_298K=[1.0, 1.0]))
     assert line['n_unique'] == '2'
     assert line['boltz_excimer_fraction'] == line['boltz_angle'] == ''
+
+
+def test_two_molecules_of_one_name_have_no_energies_in_common() -> None:
+    line, = lines(table(molecule=[0, 1], e_total=[-1.0, -9.0]))
+    assert line['mean_energy'] == line['energy_spread_kcal'] == ''
+    assert line['min_energy_kcal'] == ''
+    assert float(line['mean_steps']) == 5.0
+    # a record without a result brings in no energy
+    line, = lines(table(molecule=[0, -1], status=[1, 4],
+                        e_total=[-1.0, np.nan]))
+    assert float(line['energy_spread_kcal']) == 0.0

@@ -57,15 +57,17 @@ def turned(molecule: Molecule, seed: int = 0) -> Molecule:
 def write(
     path: Path, records: Sequence[dict[str, Any]],
     settings: EnsembleSettings | None = None, comm: Any = None,
-    n_records: int = 0, meta: Any = None,
+    n_records: int = 0, meta: Any = None, ensembles: bool = True,
 ) -> Campaign:
     """Write a result file with ensembles, its rows dealt to the ranks."""
     comm = comm or SerialComm()
+
+    def extend(part: Path) -> None:
+        if ensembles:
+            add_ensembles(comm, part, settings or EnsembleSettings())
     mine = {i: values for i, values in enumerate(records)
             if i % comm.size == comm.rank}
     write_campaign(
         comm, path, RELAX, n_records or len(records),
-        MemorySource(RELAX, mine), meta or META, {},
-        extend=lambda part: add_ensembles(
-            comm, part, settings or EnsembleSettings()))
+        MemorySource(RELAX, mine), meta or META, {}, extend=extend)
     return load(path)

@@ -17,7 +17,7 @@ from mpiapp.workers import ensembles
 from mpiapp.workers.ensembles import descriptor_columns, settings_from
 from mpiapp.workers.molecule import EnsembleSettings
 from tests.chemistry.ensemble_molecules import mirrored
-from tests.workers.campaigns import conformers, record, turned, write
+from tests.workers.campaigns import META, conformers, record, turned, write
 
 #: what the specification asks of the sum of weights
 EXACT = 1e-12
@@ -202,6 +202,27 @@ def test_relative_energies_are_within_a_molecule(tmp_path: Path) -> None:
     assert kcal.to_numpy() == pytest.approx([0, 0, 2], abs=1e-6)
 
 
+def test_without_ensembles_molecules_are_told_apart_by_the_same_rules(
+    tmp_path: Path,
+) -> None:
+    ether, alcohol = (conformers(1, s)[0] for s in ('CCOC', 'CCCO'))
+    untitled = [record(i, c, f'a_{i}', kcal=i, mseq=-1)
+                for i, c in enumerate(conformers(2))]
+    rows = [*untitled, record(2, alcohol, kcal=-300.0),
+            record(3, ether, kcal=-100.0),
+            record(4, turned(alcohol), kcal=-297.0),
+            record(5, alcohol, kcal=-500.0, charge=-1),
+            record(6, None, status=4, e_total=np.nan)]
+    grouped = write(tmp_path / 'x.h5', rows)
+    bare = write(tmp_path / 'y.h5', rows, ensembles=False)
+    assert not bare.ensembles
+    for campaign in (grouped, bare):
+        table = worked_on(campaign)
+        assert table['rel_energy'].to_numpy() * KCAL_PER_EV == pytest.approx(
+            [0, 1, 0, 0, 3, 0, np.nan], abs=1e-6, nan_ok=True)
+        assert len(set(table['molecule'][:6])) == 4
+
+
 def test_isomers_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     campaign = write(tmp_path / 'x.h5', [
         record(0, conformers(1, 'CCCO')[0]),
@@ -225,6 +246,30 @@ def test_records_named_by_number_are_one_molecule(tmp_path: Path) -> None:
         for i, c in enumerate(conformers(3))])
     assert molecule(campaign)['name'] == 'a_0'
     assert molecule(campaign)['n'] == 3
+
+
+@pytest.mark.parametrize('group_by, expected', [('name', 3), ('graph', 0)])
+def test_names_that_may_number_conformers_are_counted(
+    tmp_path: Path, group_by: str, expected: int,
+) -> None:
+    rows = [record(i, c, f'frame {i}') for i, c in enumerate(conformers(3))]
+    rows += [record(3, conformers(1, 'CCO')[0], 'alone'),
+             record(4, conformers(1)[0], 'ion', charge=-1),
+             record(5, None, 'none', status=4, e_total=np.nan)]
+    campaign = write(tmp_path / 'x.h5', rows,
+                     EnsembleSettings(group_by=group_by))
+    assert campaign.ensemble_settings['n_alike'] == expected
+
+
+def test_a_long_file_name_does_not_part_its_records(tmp_path: Path) -> None:
+    """Names of 97 bytes are cut in the file."""
+    stem = 'b' * 94
+    meta = META | {'inputs': [{'path': f'{stem}.xyz'}]}
+    campaign = write(tmp_path / 'x.h5', [
+        record(i, c, f'{stem}_{i}', mseq=-1)
+        for i, c in zip((8, 9, 10, 11), conformers(4), strict=True)],
+        meta=meta)
+    assert campaign.ensembles['molecules']['n'].tolist() == [4]
 
 
 def test_mixed_stereoisomers_are_told_or_told_apart(tmp_path: Path) -> None:
