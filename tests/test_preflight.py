@@ -100,14 +100,14 @@ def test_results_that_are_there_stop_preflight_as_they_stop_the_job(
 def test_a_campaign_that_another_job_works_on_is_refused(
     data_dir: Path, tmp_path: Path,
 ) -> None:
-    (tmp_path / 'x.journal').mkdir()
-    lock = tmp_path / 'x.journal' / 'lock'
+    lock = tmp_path / 'runs' / 'x.journal' / 'lock'
+    lock.parent.mkdir(parents=True)
     held = take_lock(lock, tmp_path)
     owner = lock.read_bytes()
     said = run('preflight', *words(data_dir, tmp_path, '--calculator', 'lj'),
-               '--output-prefix', tmp_path / 'x', '--resume')
+               '--output-prefix', 'x', '--resume')
     assert said.code == 2, said.output
-    assert f'another job works on {tmp_path}/x.journal: pid' in said.output
+    assert f'another job works on {lock.parent}: pid' in said.output
     assert lock.read_bytes() == owner
     os.close(held)
 
