@@ -106,12 +106,13 @@ def train(words: Sequence[str]) -> int:
     if prepared.left_out:
         log.info('left out     %d structures with molecules of --valid',
                  prepared.left_out)
-    if options.dry_run:
-        return 0
-    training.check_folder(asked, prepared, options.resume, options.overwrite)
     from mpiapp.potentials.mace.reference import settle_torch
     settle_torch(options.threads, options.device)
-    with StopWatch(limit) as watch:
+    more = (asked, prepared, options.resume, options.overwrite)
+    if options.dry_run:
+        training.check_folder(*more)
+        return 0
+    with training.begun(*more), StopWatch(limit) as watch:
         done = training.run(asked, prepared, lambda: bool(watch.check()),
                             log.info)
     code = 0 if done else 4
@@ -311,6 +312,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
 
 
 def require_one_process(action: str) -> None:

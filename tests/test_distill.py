@@ -330,9 +330,9 @@ def test_a_model_that_failed_somewhere_is_refused(
 
 
 @pytest.mark.parametrize('change, said', [
-    ({'data': 'd2'}, "data: was 'd1', is 'd2'"),
-    ({'teacher': {'name': 'gfn1'}}, "teacher.name: was 'gfn2', is 'gfn1'"),
-    ({'trial': {'picoseconds': 1.0}}, 'picoseconds: was 10.0, is 1.0'),
+    ({'data': 'd2'}, 'data: was "d1", now "d2"'),
+    ({'teacher': {'name': 'gfn1'}}, 'teacher.name: was "gfn2", now "gfn1"'),
+    ({'trial': {'picoseconds': 1.0}}, 'picoseconds: was 10.0, now 1.0'),
     ({'trial': 3}, 'no report')])
 def test_reports_on_unlike_trials_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
