@@ -205,7 +205,7 @@ def test(words: Sequence[str]) -> int:
     models = [potentials.resolve(model) for model in models]
     files = options.data or (str(data_file('distill/test.xyz.gz')),)
     found = [f for path in files for f in frames.read(path)]
-    table = testing.read_smiles(
+    table = testing.read_molecules(
         options.smiles_csv or str(data_file('distill/relaxed.csv')))
     trial = testing.Trial(
         options.proofs, options.dimers, testing.first_of(

@@ -1,7 +1,6 @@
 """`distill test`: all proofs of a model in one report, JSON and Markdown."""
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mpiapp.chemistry.smiles_input import table_of
+from mpiapp.chemistry.molecules import check_names
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
 from mpiapp.distillation.evaluating import Atoms, Failed
@@ -21,6 +20,7 @@ from mpiapp.errors import InputError
 from mpiapp.potentials import PotentialOptions, build, obtain
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Structure
+from mpiapp.workers.label_items import read_smiles
 
 #: proofs by name, in their order
 PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
@@ -78,20 +78,15 @@ def first_of(
                  *list(found[True].items())[:n_large]])
 
 
-def read_smiles(path: str) -> dict[str, str]:
+def read_molecules(path: str | Path) -> dict[str, str]:
     """Return SMILES by name of a CSV file with name and smiles.
 
     Raises:
-        InputError: unreadable, or a SMILES that is.
+        InputError: unreadable, a SMILES that is, or a name twice.
     """
-    try:
-        with open(path, newline='', encoding='utf-8') as file:
-            found = {r['name']: r['smiles'] for r in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: {type(error).__name__}: {error}') from \
-            error
-    table_of(list(found.values()))
-    return found
+    rows = read_smiles(path)
+    check_names(Path(path), rows)
+    return {row.name: row.smiles for row in rows}
 
 
 @dataclass(frozen=True)
