@@ -548,6 +548,60 @@ def test_an_interrupted_test_goes_on_after_the_last_proof(
     assert not parts.exists()
 
 
+def test_a_report_keeps_the_name_that_it_is_given(tmp_path: Path) -> None:
+    assert program.main([*quick(tmp_path)[:-2], '--output',
+                         str(tmp_path / 'r_0.1')]) == 0
+    assert {p.name for p in tmp_path.glob('r*')} == {
+        'r_0.1.json', 'r_0.1.md'}
+    for text in ('r_0.5', 'r_0.5.json', 'r_0.5.md'):
+        assert testing.Paths.of(text).json == Path('r_0.5.json')
+
+
+@pytest.mark.parametrize('name, fault', [
+    ('r.json', 'no report'), ('r.md', 'no report'),
+    ('test.json', 'which is read')])
+def test_a_report_replaces_reports_alone(
+    tmp_path: Path, name: str, fault: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = quick(tmp_path)
+    (tmp_path / name).write_text('{"mine": 1}')
+    if fault == 'which is read':
+        words += ['--data', str(tmp_path / name), '--output',
+                  str(tmp_path / 'test')]
+    assert program.main(words) == 2
+    assert fault in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+def test_two_tests_do_not_write_one_report(tmp_path: Path) -> None:
+    paths = testing.Paths.of(str(tmp_path / 'r'))
+    with testing.kept_at(paths):
+        with pytest.raises(InputError, match='another job works on'):
+            with testing.kept_at(paths):
+                pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('output, fault', [
+    ('new.json', 'which is read'), ('', 'is a folder'),
+    ('new.json/x/y.model', 'is not a folder')])
+def test_a_model_is_put_in_no_wrong_place(
+    tmp_path: Path, output: str, fault: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / 'new.model').write_text('new')
+    text = json.dumps(report('new', force_mae=1.0))
+    for name in ('new', 'old'):
+        (tmp_path / f'{name}.json').write_text(text)
+    line = ['bundle', '--model', str(tmp_path / 'new.model'), '--report',
+            str(tmp_path / 'new.json'), '--against',
+            str(tmp_path / 'old.json'), '--output', str(tmp_path / output)]
+    assert program.main(line) == 2
+    assert fault in capsys.readouterr().err
+    assert (tmp_path / 'new.json').read_text() == text
+
+
 def test_proofs_of_another_trial_are_not_taken(tmp_path: Path) -> None:
     from mpiapp.distillation.kept import Kept
     one: dict[str, Any] = {
@@ -622,6 +676,14 @@ def test_unknown_actions_and_files_are_refused(
     assert program.main(['test', '--model', str(tmp_path / 'none')]) == 2
     assert program.main(['bundle']) == 2
     assert 'no action teach' in capsys.readouterr().err
+
+
+def test_the_help_starts_one_process_where_several_are_refused() -> None:
+    for cls in (program.TrainOptions, program.TestOptions,
+                program.BundleOptions):
+        assert 'mpirun' not in parser(cls, 'distill', '').format_help()
+    assert 'usage: mpirun -n P python -m mpiapp.distill label' in \
+        parser(labelling.Options, 'distill label', '').format_help()
 
 
 @needs_mpirun

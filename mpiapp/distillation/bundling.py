@@ -34,7 +34,7 @@ def bundle(
     check_output(output, create=False)
     # to take the place of a model is what it is for, unlike that of a report
     check_written([output], [report, against], True)
-    new, old = _report(report), _report(against)
+    new, old = read_report(report), read_report(against)
     check_alike(new, old)
     content = model.read_bytes()
     if hashlib.sha256(content).hexdigest() != new['sha256']:
@@ -74,7 +74,12 @@ class Refused(Exception):
     """A model is refused for bundling."""
 
 
-def _report(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report of `distill test`.
+
+    Raises:
+        InputError: it can't be read, or is none.
+    """
     try:
         found: dict[str, Any] = json.loads(path.read_text('utf-8'))
         for name, kind in KEYS.items():
