@@ -549,7 +549,7 @@ def test_an_interrupted_test_goes_on_after_the_last_proof(
 
 
 def test_a_report_keeps_the_name_that_it_is_given(tmp_path: Path) -> None:
-    assert program.main([*quick(tmp_path)[:-2], '--output',
+    assert program.main([*quick(tmp_path)[:-1], '--output',
                          str(tmp_path / 'r_0.1')]) == 0
     assert {p.name for p in tmp_path.glob('r*')} == {
         'r_0.1.json', 'r_0.1.md'}
