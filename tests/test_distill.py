@@ -678,6 +678,33 @@ def test_unknown_actions_and_files_are_refused(
     assert 'no action teach' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('obtained', ['teacher', 'start'])
+def test_a_model_file_is_warned_of_with_its_hash_once(
+    tmp_path: Path, data_dir: Path, obtained: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from mpiapp import potentials
+    from mpiapp.distillation.training import energies_of
+    from mpiapp.workers.label_plan import teacher_options
+    bundled = data_dir / 'models' / 'student.model'
+    path = tmp_path / 'mine.model'
+    path.write_bytes(bundled.read_bytes())
+
+    def obtain(text: str) -> None:
+        with caplog.at_level('WARNING', 'mpiapp'):
+            if obtained == 'start':
+                energies_of(text.removeprefix('mace:'))
+            else:
+                potentials.obtain(teacher_options(text, 1, 'cpu'))
+
+    for text in (f'mace:{path}', f'mace:{path}', f'mace:{bundled}'):
+        obtain(text)
+    said = [r.getMessage() for r in caplog.records if 'pickle' in
+            r.getMessage()]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(said) == 1 and f'{path}, sha256 {digest}' in said[0]
+
+
 def test_the_help_starts_one_process_where_several_are_refused() -> None:
     for cls in (program.TrainOptions, program.TestOptions,
                 program.BundleOptions):

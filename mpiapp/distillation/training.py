@@ -193,7 +193,10 @@ def energies_of(path: str) -> dict[int, float]:
     Raises:
         InputError: no MACE model.
     """
+    from mpiapp.potentials.mace import files
     from mpiapp.potentials.mace.loading import load
+    files.check(path)
+    files.warn(path)
     model = load(path, 'float64', 'cpu')
     return {int(z): float(e) for z, e in zip(model.numbers, model.e0)}
 
