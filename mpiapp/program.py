@@ -183,11 +183,18 @@ def stems_of(collection: Collection) -> list[str]:
     return [Path(f.path).name.split('.')[0] for f in collection.files]
 
 
+#: records that are tried for a readable one
+MOST_TRIED = 10_000
+
+
 def guard_sample(collection: Collection, most: int = 2) -> list[Structure]:
-    """Return the user's first readable structures, to prove fast paths."""
+    """Return the user's first readable structures, to prove fast paths.
+
+    Of the whole input, so that all windows of it get the same back end.
+    """
     from mpiapp.records import Rejection
     sample: list[Structure] = []
-    for row in range(min(len(collection), 20)):
+    for row in range(min(len(collection), MOST_TRIED)):
         try:
             sample.append(collection.load(row))
         except Rejection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpiapp.bonding import bond_list
 from mpiapp.chemistry.bonds import atom_name
@@ -20,11 +21,14 @@ PLAUSIBLE_BOND = (0.7, 1.3)
 #: angles at a carbon that lost hydrogens; wider ones are found in cumulenes
 #: and bent nitriles, narrower ones in transition states
 BENT_DEGREES = (85.0, 130.0)
-#: a single-bonded neighbour of a bare carbon is farther off than this, A;
-#: C-O in CO, C-N in cyanides and triple bonds are shorter
-BARE_CARBON_BOND = 1.28
-#: three angles at a carbon of a fullerene sum up to 348, at sp3 to 328
-PLANAR_DEGREES = 340.0
+#: a single-bonded neighbour of a bare carbon is farther off than this, A, and
+#: than this share of the sum of covalent radii; C-O in CO, C-N in cyanides
+#: and triple bonds are shorter, and C-S in CS
+BARE_CARBON_BOND, BARE_CARBON_SHARE = 1.28, 0.88
+#: three angles at a carbon of a fullerene sum up to 348, at sp3 to 328; the
+#: bonds of the smallest, C20 with 324, are 1.45 A on average, single ones 1.54
+PLANAR_DEGREES, SINGLE_BOND = 340.0, 1.5
+HALOGENS = frozenset({9, 17, 35, 53})
 
 
 def check_structure(structure: Structure) -> None:
@@ -118,9 +122,10 @@ def _bare_carbon(structure: Structure) -> int | None:
     neighbours = _neighbours(bond_list(structure.numbers,
                                        structure.positions))
     for i in np.flatnonzero(structure.numbers == 6).tolist():
-        arms = structure.positions[neighbours.get(i, [])] \
-            - structure.positions[i]
-        if _lacks_hydrogens(arms):
+        around = neighbours.get(i, [])
+        if _lacks_hydrogens(structure.numbers[around],
+                            structure.positions[around]
+                            - structure.positions[i]):
             return i
     return None
 
@@ -133,18 +138,25 @@ def _neighbours(bonds: Ints) -> dict[int, list[int]]:
     return found
 
 
-def _lacks_hydrogens(arms: Floats) -> bool:
-    """Judge a carbon by the vectors [n, 3] A to its neighbours."""
+def _lacks_hydrogens(numbers: NDArray[np.int32], arms: Floats) -> bool:
+    """Judge a carbon by its neighbours: numbers [n], vectors [n, 3] A."""
+    from ase.data import covalent_radii
+
     lengths = np.linalg.norm(arms, axis=1)
     if len(arms) == 1:
-        return bool(lengths[0] > BARE_CARBON_BOND)
+        return bool(lengths[0] > max(
+            BARE_CARBON_BOND, BARE_CARBON_SHARE
+            * (covalent_radii[6] + covalent_radii[numbers[0]])))
+    if len(arms) == 2 and set(numbers.tolist()) <= HALOGENS:
+        return False  # CF2, CCl2: carbenes
     units = arms / lengths[:, None]
     cosines = (units @ units.T)[np.triu_indices(len(arms), 1)]
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     low, high = BENT_DEGREES
     bent = bool(((angles > low) & (angles < high)).all())
     return bent and (len(arms) == 2 or (
-        len(arms) == 3 and bool(angles.sum() < PLANAR_DEGREES)))
+        len(arms) == 3 and bool(angles.sum() < PLANAR_DEGREES)
+        and bool(lengths.mean() > SINGLE_BOND)))
 
 
 def _check_distances(structure: Structure) -> None:

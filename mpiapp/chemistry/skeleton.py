@@ -1,9 +1,11 @@
 """The graph of the atoms that count when conformers are compared.
 
-Heavy atoms and the bonds between them; hydrogens are counted at their heavy
-atom.  Each atom has a label that does not depend on the order of the atoms
-(Weisfeiler and Lehman's refinement, started from distances in the graph):
-atoms with different labels can't take each other's place.
+Heavy atoms, the hydrogens that are not on carbon, and the bonds between
+them; other hydrogens are counted at their carbon.  (Where an OH points may be
+all that tells a conformer from another, or from its mirror image.)  Each atom
+has a label that does not depend on the order of the atoms (Weisfeiler and
+Lehman's refinement, started from distances in the graph): atoms with different
+labels can't take each other's place.
 """
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ def _skeleton(numbers_bytes: bytes, bonds_bytes: bytes) -> Skeleton:
     numbers = np.frombuffer(numbers_bytes, np.int32)
     bonds = np.frombuffer(bonds_bytes, np.int64).reshape(-1, 2)
     heavy = numbers > 1
-    counted = heavy if heavy.sum() >= MIN_HEAVY else np.ones_like(heavy)
+    counted = heavy | _on_others(numbers, bonds) \
+        if heavy.sum() >= MIN_HEAVY else np.ones_like(heavy)
     atoms = np.flatnonzero(counted)
     place = np.full(len(numbers), -1)
     place[atoms] = np.arange(len(atoms))
@@ -76,6 +79,17 @@ def _skeleton(numbers_bytes: bytes, bonds_bytes: bytes) -> Skeleton:
     labels = _refined(_first_labels(numbers[atoms], n_others, frozen), frozen)
     return Skeleton(atoms, labels, frozen, _order(labels, frozen),
                     _hash(sorted(labels)))
+
+
+def _on_others(
+    numbers: NDArray[Any], bonds: NDArray[Any],
+) -> NDArray[np.bool_]:
+    """Mark [n] the hydrogens that are bonded to anything but carbon."""
+    found = np.zeros(len(numbers), bool)
+    for ends in (bonds, bonds[:, ::-1]):
+        found[ends[:, 0]] |= (numbers[ends[:, 0]] == 1) \
+            & (numbers[ends[:, 1]] != 6)
+    return found
 
 
 def _hash(item: Any) -> int:

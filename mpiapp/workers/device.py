@@ -15,7 +15,7 @@ from mpiapp.optimize.device.program import ROUNDS, Craft, Traffic
 from mpiapp.optimize.internal import Internal
 from mpiapp.optimize.tasks import Limits, Task
 from mpiapp.potentials.base import Potential
-from mpiapp.potentials.guard import TOLERANCES, Tolerance
+from mpiapp.potentials.guard import TOLERANCES, Tolerance, comparable
 from mpiapp.records import Batch, Structure
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ def compared(
     surface: Surface, potential: Potential, sample: Sequence[Structure],
 ) -> tuple[str, bool]:
     """Say how well a surface agrees with its potential, and if it does."""
-    known = potential.elements
-    fit = [s for s in sample
-           if known is None or set(s.numbers.tolist()) <= known]
-    if not fit:
-        return 'not compared: no structure at hand', True
+    fit = comparable(sample, potential.elements)
     tasks = [Task(i, s.numbers, s.positions) for i, s in enumerate(fit)]
     batch = Batch.join([(t.numbers, t.positions, 0, 0) for t in tasks])
     expected = potential.evaluate(batch)

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,10 @@ from mpiapp.benchmarks.harness.worker import GroupWorker
 from mpiapp.benchmarks.profiling import memory
 from mpiapp.config import read_options
 from mpiapp.errors import InputError
-from mpiapp.potentials.mace.native import table_bytes
+from mpiapp.potentials.mace.loading import load
+from mpiapp.potentials.mace.native import (
+    MaceNative, radial_functions, table_bytes
+)
 
 FAST = 1 + 0.01 * np.sin(np.arange(12.0))
 
@@ -103,14 +107,17 @@ def test_memory_is_measured_and_bounds_the_batch(tmp_path, capsys):
     assert peaks['float32', 4] < peaks['float64', 4]
 
 
-def test_tables_of_native_count():
+def test_tables_of_native_count(data_dir):
+    """As it is loaded: without the module, which is given back."""
+    loaded = load(str(data_dir / 'models/student.model'), 'float64', 'cpu')
     way = Native.__new__(Native)
-    way.potential = SimpleNamespace(met={0, 1, 2}, bytes_per_atom=3e4, model=(
-        SimpleNamespace(module=SimpleNamespace(interactions=[
-            SimpleNamespace(conv_tp=SimpleNamespace(weight_numel=256))]))))
+    way.potential = MaceNative(
+        'native', None, replace(loaded, module=None), 'float64', None,
+        met={0, 1, 2}, bytes_per_atom=3e4,
+        radial_functions=radial_functions(loaded))
     batch = clock.copies(molecules.molecule('water'), 4)
-    tables = table_bytes(way.potential.model, 3)
-    assert tables > 1e6
+    tables = table_bytes(256, 3)
+    assert tables > 1e6 and way.potential.radial_functions == 256
     # molecule by molecule: a batch takes no more
     assert memory.of_way(way, batch, True) == tables + 3 * 3e4
 

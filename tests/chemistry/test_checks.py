@@ -174,3 +174,26 @@ def test_unknown_elements_are_named(library):
     assert 'toy' in error.value.message
     assert 'P S' in error.value.message
     assert 'H C N O' in error.value.message
+
+
+@pytest.mark.parametrize('text', [
+    'C 0 0 0; S 1.535 0 0', 'C 0 0 0; F 1.03 .79 0; F -1.03 .79 0',
+    'C 0 0 0; Cl 1.4 1.0 0; Cl -1.4 1.0 0'], ids=['CS', 'CF2', 'CCl2'])
+def test_small_molecules_of_bare_carbon_pass(text):
+    check_structure(_atoms(text))
+
+
+def test_the_smallest_fullerene_passes():
+    golden = (1 + 5 ** 0.5) / 2
+    corners = [(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
+    corners += [p for i in (-golden, golden) for j in (-1 / golden, 1 / golden)
+                for p in ((0, j, i), (j, i, 0), (i, 0, j))]
+    cage = np.array(corners, float)
+    edge = 2 / golden
+    for length, lost in ((1.45, False), (1.54, True)):
+        structure = Structure(
+            0, 0, 0, np.full(20, 6, np.int32), cage / edge * length)
+        if lost:
+            assert _rejection(structure).reason == 'no_hydrogens'
+        else:
+            check_structure(structure)

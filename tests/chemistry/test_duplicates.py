@@ -106,6 +106,27 @@ def test_mirror_images_follow_the_option() -> None:
     assert is_own_mirror_image(flat.skeleton, flat.heavy, LIMITS.rmsd)
 
 
+def test_a_hydroxyl_tells_mirror_images_apart() -> None:
+    """Heavy atoms of 1-propanol with a straight chain lie in a plane."""
+    from rdkit import Chem
+    from rdkit.Chem import rdMolTransforms as transforms
+    straight = Chem.AddHs(Chem.MolFromSmiles('CCCO'))
+    made = embedded('CCCO')[0]
+    conformer = Chem.Conformer(len(made.numbers))
+    conformer.SetPositions(made.positions)
+    conformer = straight.GetConformer(straight.AddConformer(conformer))
+    hydrogen = next(n.GetIdx() for n in straight.GetAtomWithIdx(3)
+                    .GetNeighbors() if n.GetAtomicNum() == 1)
+    transforms.SetDihedralDeg(conformer, 0, 1, 2, 3, 180.0)
+    for degrees, own_image in ((60.0, False), (180.0, True)):
+        transforms.SetDihedralDeg(conformer, 1, 2, 3, hydrogen, degrees)
+        one = Molecule(made.numbers, made.bonds, conformer.GetPositions())
+        assert is_own_mirror_image(
+            one.skeleton, one.heavy, LIMITS.rmsd) == own_image
+        pair = cluster([one, mirrored(one)], [0.0, 0.0])
+        assert len(pair.unique) == (1 if own_image else 2)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(SYMMETRIC[:5]),
        st.floats(0.01, 1.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpiapp.potentials import PotentialOptions, build, mace
-from mpiapp.potentials.guard import TOLERANCES, check
+from mpiapp.potentials.guard import TOLERANCES, check, made_structure
 
 # TorchScript, which e3nn is made of, is deprecated
 pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning')
@@ -82,10 +82,27 @@ def test_structures_that_the_reference_cannot_do_are_left_out(tools, sample):
     assert check(exact, exact, [iodine, *sample]).n_compared == 2
 
 
-def test_without_structures_the_report_says_so():
-    potential = build(PotentialOptions(dtype='float32'))
-    assert potential.dtype == 'float32'
-    assert potential.describe()['guard'].startswith('not compared')
+def test_without_fit_structures_one_is_made(tools):
+    iodine = tools.structure([53, 1], [[0, 0, 0], [0, 0, 1.6]])
+    for sample in ((), (iodine,)):
+        potential = build(PotentialOptions(dtype='float32'), sample)
+        assert potential.dtype == 'float32'
+        assert potential.describe()['guard'].startswith(
+            'passed: 1 structures')
+
+
+@pytest.mark.parametrize('elements, n_atoms', [
+    ({1, 6, 8}, 5), ({3, 9}, 2), ({1}, 2)])
+def test_a_made_structure_has_the_elements_of_the_model(elements, n_atoms):
+    made = made_structure(elements)
+    assert set(made.numbers.tolist()) <= elements
+    assert len(made.numbers) == n_atoms
+
+
+def test_what_was_compared_with_nothing_is_refused(tools):
+    exact = tools.potential('mace')
+    report = check(exact, exact, [])
+    assert not report.passed and str(report).startswith('refused')
 
 
 def test_tolerances_leave_room_below_the_default_fmax():

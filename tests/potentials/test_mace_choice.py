@@ -88,7 +88,9 @@ def test_an_absent_package_is_a_reason(student, only_torch):
 
 def test_more_elements_or_less_work_end_the_worth(student, installed):
     """The border is where the saving is WORTH times the start."""
-    seconds = choosing.CONVERSION_SECONDS + native.table_seconds(student, 4)
+    seconds = choosing.CONVERSION_SECONDS + \
+        native.SECONDS_PER_BYTE * native.table_bytes(
+            native.radial_functions(student), 4)
     border = choosing.WORTH * seconds / choosing.saved_seconds(
         student, 'float64')
     job = choosing.Job(student, **{**FIT, 'atom_steps': 1.01 * border})

@@ -109,6 +109,8 @@ def test_a_first_stage_that_disagrees_is_refused(
     class Wrong:
         """Another energy than that of the model."""
 
+        elements = exact.elements
+
         def evaluate(self, batch: Batch) -> Any:
             found = exact.evaluate(batch)
             n_atoms = len(batch.numbers)

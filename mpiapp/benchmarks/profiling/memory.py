@@ -113,7 +113,7 @@ def of_way(way: Any, batch: Batch, forces: bool) -> float | None:
     from mpiapp.potentials.mace.native import table_bytes
     if isinstance(way, Native):
         native = way.potential
-        return table_bytes(native.model, len(native.met)) \
+        return table_bytes(native.radial_functions, len(native.met)) \
             + native.bytes_per_atom * float(np.diff(batch.offsets).max())
     if not isinstance(way, TorchWay):
         return None

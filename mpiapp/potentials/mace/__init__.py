@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mpiapp.potentials.base import Potential, PotentialOptions
-from mpiapp.potentials.guard import check
+from mpiapp.potentials.guard import check, comparable
 from mpiapp.potentials.mace import files
 from mpiapp.records import InputError, Structure
 
@@ -150,11 +150,12 @@ def proven(
 ) -> MacePotential:
     """Return the back end, or the first that may replace it and agrees."""
     refused: list[str] = []
+    sample = comparable(structures_sample, exact.elements)[:N_GUARD]
     for name in dict.fromkeys((backend, *FALLBACKS)):
         if (name, options.dtype) == ('reference', 'float64'):
             break
         fast = load_backend(name, options)
-        report = check(fast, exact, structures_sample[:N_GUARD])
+        report = check(fast, exact, sample)
         if report.passed:
             return fast.noting(guard='; '.join([str(report), *refused]))
         log.info('%s, back end %s: %s', fast.name, name, report)

@@ -17,7 +17,9 @@ from mpiapp.potentials.mace import (
 )
 from mpiapp.potentials.mace.conversion import DISTRIBUTION
 from mpiapp.potentials.mace.loading import Loaded, load
-from mpiapp.potentials.mace.native import table_bytes, table_seconds
+from mpiapp.potentials.mace.native import (
+    SECONDS_PER_BYTE, radial_functions, table_bytes
+)
 from mpiapp.potentials.mace.reference import settle_torch
 from mpiapp.records import InputError, Structure
 
@@ -68,6 +70,8 @@ def choose_backend(
     if options.backend != 'auto':
         chain = (options.backend, *FALLBACKS)
     elif not structures:
+        log.warning('back end reference, the slowest: no structure was '
+                    'readable to choose by')
         return replace(options, backend='reference')
     else:
         job = job_of(options, structures, atom_steps)
@@ -115,11 +119,11 @@ def unfit_for_native(job: Job) -> str:
         return f'the package {DISTRIBUTION} is not installed'
     if job.device != 'cpu':
         return 'it runs on the CPU only'
-    needed = table_bytes(job.model, job.n_elements)
+    needed = table_bytes(radial_functions(job.model), job.n_elements)
     if needed > job.memory:
         return (f'its tables take {needed / 1e9:.1f} GB in each process, '
                 f'and there are {job.memory / 1e9:.1f} GB for each core')
-    start = CONVERSION_SECONDS + table_seconds(job.model, job.n_elements)
+    start = CONVERSION_SECONDS + SECONDS_PER_BYTE * needed
     saved = job.atom_steps * saved_seconds(job.model, job.dtype)
     if saved < WORTH * start:
         return (f'it would save about {saved:.0f} s of all ranks together, '

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mpiapp.potentials.base import Potential, PotentialOptions
-from mpiapp.potentials.guard import Tolerance, check
+from mpiapp.potentials.guard import Tolerance, check, comparable
 from mpiapp.potentials.mace import N_GUARD, MacePotential, load_backend
 from mpiapp.records import Structure
 
@@ -30,7 +30,8 @@ def build_first(
         InputError: the back end can't run the model in float32.
     """
     fast = load_backend(options.backend, replace(options, dtype='float32'))
-    report = check(fast, exact, structures_sample[:N_GUARD], TOLERANCE)
+    sample = comparable(structures_sample, exact.elements)[:N_GUARD]
+    report = check(fast, exact, sample, TOLERANCE)
     if report.passed:
         return fast.noting(guard=str(report))
     log.warning('warning: %s in float32 as a first stage: %s; one stage '

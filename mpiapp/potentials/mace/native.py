@@ -78,7 +78,8 @@ def build(options: PotentialOptions, name: str) -> MaceNative:
     }
     # the module itself is not needed any more, and memory is
     return MaceNative(name, evaluator, replace(model, module=None),
-                      options.dtype, None, notes)
+                      options.dtype, None, notes,
+                      radial_functions=radial_functions(model))
 
 
 def tell_blas_policy(threads: int) -> None:
@@ -93,23 +94,23 @@ def tell_blas_policy(threads: int) -> None:
         _told.add(policy)
 
 
-def table_bytes(model: Loaded, n_elements: int) -> float:
+def radial_functions(model: Loaded) -> int:
+    """Return how many radial functions a pair of elements has."""
+    return sum(layer.conv_tp.weight_numel
+               for layer in model.module.interactions)
+
+
+def table_bytes(functions: int, n_elements: int) -> float:
     """Estimate the memory of the radial tables of one process."""
-    functions = sum(layer.conv_tp.weight_numel
-                    for layer in model.module.interactions)
     return float(TABLE_BYTES * SPLINE_POINTS * n_elements ** 2 * functions)
-
-
-def table_seconds(model: Loaded, n_elements: int) -> float:
-    """Estimate the CPU seconds in which a process makes its tables."""
-    return SECONDS_PER_BYTE * table_bytes(model, n_elements)
 
 
 @dataclass(frozen=True, eq=False)
 class MaceNative:
     """A MACE model evaluated by the native library, on one process.
 
-    `met` holds the species of all molecules so far, in a fixed order.
+    `met` holds the species of all molecules so far, in a fixed order;
+    `radial_functions` are those of a pair of elements.
     """
 
     name: str
@@ -119,6 +120,7 @@ class MaceNative:
     finisher: Potential | None
     notes: Mapping[str, str] = field(default_factory=dict)
     met: set[int] = field(default_factory=set)
+    radial_functions: int = 0
     accepts_charge: bool = False
     topology_guards: bool = True
     bytes_per_atom: float = BYTES_PER_ATOM
