@@ -30,8 +30,8 @@ SOURCES = ('conformer', 'fragment', 'md', 'relax', 'rattle', 'stack', 'slip',
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 2
 #: options that name files or potentials: their contents count on resume
-NAMES = frozenset({'output', 'teacher', 'sampler', 'smiles_csv', 'smi',
-                   'smiles', 'held_back', 'models', 'against'})
+NAMES = frozenset({'teacher', 'sampler', 'smiles_csv', 'smi', 'smiles',
+                   'held_back', 'models', 'against'})
 #: --max-failed that stands for a tenth of --total
 A_TENTH = -1
 
@@ -303,7 +303,8 @@ def make_plan(
     from mpiapp.workers.label_items import SHARES
     from mpiapp.workers.label_plan import seconds_of
     roles = {role: describe(p) for role, p in potentials.items()}
-    asked = result_options(options)
+    asked = {name: value for name, value in result_options(options).items()
+             if name != 'output'}
     settings = {
         'results_version': RESULTS_VERSION,
         'options': {k: v for k, v in asked.items() if k not in NAMES},
