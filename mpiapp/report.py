@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 ABOUT = '''Show a result file of any program of mpiapp: a summary in the
 terminal, and with --html one page that needs neither network nor other
 files.  Reads only; no MPI is started.'''
+#: one character for one, so that columns stay in line
+PLAINER = {'Å': 'A', '±': '~', '→': '>', '·': '-', '°': 'o', '━': '='}
+#: seconds between two looks at most
+DAY = 86400
 EXIT_CODES = ('exit codes: 0 done; 1 stopped by an unforeseen error; 2 wrong '
               'usage or input, nothing written')
 
@@ -50,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('--interval', type=float, metavar='SECONDS',
                       help='between two looks of --watch (default: 2 on a '
                       'terminal, else 30)')
+    made.add_argument('--overwrite', action='store_true',
+                      help='replace files in the way that no report wrote')
     made.add_argument('--quiet', action='store_true',
                       help='print no summary')
     return made
@@ -58,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = parser().parse_args(argv)
+    codecs.register_error('plainer', plainer)
+    for stream in (sys.stdout, sys.stderr):
+        # names of molecules and files may have what a terminal can't show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='plainer')
     try:
         check(options)
         if options.watch:
@@ -78,22 +91,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that a terminal does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start:error.end]
+    return ''.join(PLAINER.get(c, '?') for c in lost), error.end
+
+
 def check(options: argparse.Namespace) -> None:
     """Check the options before anything is read.
 
     Raises:
         InputError: what they ask for contradicts itself or can't be done.
     """
-    from mpiapp.store.output import check_written
     if (options.file is None) == (options.compare is None):
         raise InputError('name one result file, or two after --compare')
     if options.watch and (options.compare or options.html
                           or options.export):
         raise InputError('--watch goes with none of --html, --export and '
                          '--compare')
-    if options.interval is not None and not options.interval > 0:
+    if options.interval is not None and not 0 < options.interval <= DAY:
         raise InputError(f'--interval {options.interval:g}: must be greater '
-                         'than 0')
+                         f'than 0, and at most {DAY}')
     if options.structures < 0:
         raise InputError(f'--structures {options.structures}: must not be '
                          'negative')
@@ -101,13 +120,28 @@ def check(options: argparse.Namespace) -> None:
         if path is not None and not path.absolute().parent.is_dir():
             raise InputError(f'no such folder: {path.absolute().parent}')
     if options.html is not None:
-        if options.html.suffix == '.h5':
-            raise InputError(f'--html {options.html}: this is the name of a '
-                             'result file')
-        check_written([options.html], [*filter(None, [options.file]),
-                                       *(options.compare or ())], True)
+        check_page(options)
     if options.export is not None and options.export.is_file():
         raise InputError(f'--export {options.export}: this is a file')
+
+
+def check_page(options: argparse.Namespace) -> None:
+    """Check that the page replaces nothing but an earlier one.
+
+    Raises:
+        InputError: it would, or the name is that of no page.
+    """
+    from mpiapp.reporting.page import is_page
+    from mpiapp.store.output import check_written
+    path = options.html
+    if path.suffix.lower() not in ('.html', '.htm'):
+        raise InputError(f'--html {path}: the name of a page ends in .html '
+                         'or .htm')
+    check_written([path], [*filter(None, [options.file]),
+                           *(options.compare or ())], True)
+    if path.exists() and not options.overwrite and not is_page(path):
+        raise InputError(f'--html {path} is there already, and no page of a '
+                         'report: choose another name, or --overwrite')
 
 
 def reported(
@@ -154,14 +188,15 @@ def write(
 ) -> list[Path]:
     """Write what the options ask for; return the paths."""
     written = []
+    if options.export:
+        # first: it may find files of others in the way
+        from mpiapp.reporting.exporting import export
+        paths = export(options.export, report, options.overwrite)
+        written.append(options.export / f'*  ({len(paths)} files)')
     if options.html:
         from mpiapp.reporting.page import write_page
         write_page(options.html, report, structures)
         written.append(options.html)
-    if options.export:
-        from mpiapp.reporting.exporting import export
-        paths = export(options.export, report)
-        written.append(options.export / f'*  ({len(paths)} files)')
     return written
 
 

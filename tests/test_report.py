@@ -78,9 +78,13 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     'a folder that is not there': (
         ('a.h5', '--html', 'none/x.html'), 'no such folder'),
     'a page over a result': (
-        ('a.h5', '--html', 'b.h5'), 'the name of a result file'),
+        ('a.h5', '--html', 'b.h5'), 'ends in .html or .htm'),
+    'a page over a table': (
+        ('a.h5', '--html', 'b.csv'), 'ends in .html or .htm'),
     'an odd interval': (
         ('a.h5', '--watch', '--interval', '0'), 'greater than 0'),
+    'an endless interval': (
+        ('a.h5', '--watch', '--interval', 'inf'), 'at most 86400'),
     'too few structures': (
         ('a.h5', '--structures', '-1'), 'must not be negative'),
 }
@@ -129,6 +133,23 @@ def test_files_without_a_record_in_common_are_told(
     ended = report('--compare', result, other)
     assert ended.code == 0
     assert 'no record in common' in ended.output
+
+
+def test_trials_of_unlike_studies_have_nothing_in_common(
+    tmp_path: Path,
+) -> None:
+    from mpiapp.records import Column, Schema
+    from tests.reporting.pages import other_kind
+    schema = Schema((Column('state', 'trials', 'S12', '', 'state'),
+                     Column('param_dt', 'trials', 'f8', '1', 'step')))
+    files = [other_kind(tmp_path / f'{k}.h5', schema, {
+        i: {'state': 'complete', 'param_dt': 0.1 * i + k * (i == 1)}
+        for i in range(3)}, 'hpo') for k in range(2)]
+    ended = report('--compare', *files)
+    assert ended.code == 0
+    assert re.search(r'in both +2 ', ended.output)
+    # a study keeps no times of ranks: there is no empty table of them
+    assert 'Speed' not in ended.output
 
 
 class Running:
@@ -207,6 +228,17 @@ def test_no_time_that_is_left_is_negative(tmp_path: Path, rng: Any) -> None:
     now = replace(Follower(tmp_path / 'x.h5').look(), n_wanted=4)
     job.close()
     assert watching.line(now, 0.5).endswith(' 0s left')
+
+
+def test_nothing_is_left_of_a_campaign_that_is_done(
+    tmp_path: Path, rng: Any,
+) -> None:
+    job = Running(tmp_path / 'x.h5', 3, rng)
+    job.finish(*range(3))
+    now = Follower(tmp_path / 'x.h5').look()
+    job.close()
+    # seen once: no rate is known
+    assert watching.line(now, 0.0).endswith(' 0s left')
 
 
 def test_a_torn_entry_is_read_when_it_is_whole(

@@ -49,7 +49,10 @@ class DescriptorSettings:
         """Return what is stored with the results."""
         return {'compat_system': self.compat.name,
                 'warn_angle': self.compat.limits.warn_angle,
-                'systems': [f'{s.name} {s.smarts}' for s in self.systems]}
+                'systems': [f'{s.name} {s.smarts}' for s in self.systems],
+                'strong_distance': {
+                    s.name: [s.limits.strong_from, s.limits.strong_to]
+                    for s in self.systems}}
 
 
 def descriptor_settings(path: str = '',

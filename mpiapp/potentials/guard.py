@@ -9,7 +9,6 @@ import numpy as np
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Batch, Floats, Structure
 
-
 METHANE = frozenset({1, 6})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Values = Sequence[Any] | NDArray[Any]
@@ -57,7 +58,7 @@ class Field:
     `digits` are decimals; -1: five significant digits, None: text.
 
     `spread` are errors, shown behind the values.  `brief` ones stand in the
-    terminal as well.
+    terminal as well, where it has room: larger numbers first.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Field:
     unit: str = ''
     spread: Values = ()
     hint: str = ''
-    brief: bool = True
+    brief: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,13 @@ class Histogram:
     edges: Values
     caption: str = ''
     bands: Sequence[tuple[float, float, str]] = ()
+
+    @property
+    def counts(self) -> list[NDArray[np.int64]]:
+        """Return the counts [n] of each series; NaN is not counted."""
+        edges = np.asarray(self.edges, np.float64)
+        return [np.histogram(np.clip(s.values, edges[0], edges[-1]), edges)[0]
+                for s in self.series]
 
 
 @dataclass(frozen=True)

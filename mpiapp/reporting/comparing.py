@@ -16,6 +16,7 @@ from mpiapp.reporting.blocks import (
 )
 from mpiapp.reporting.sections.convergence import nice_edges
 from mpiapp.reporting.sections.settings import PARTS, flat
+from mpiapp.reporting.sections.study import PREFIX
 from mpiapp.reporting.sections.summary import speed_facts
 from mpiapp.reporting.subject import CLASSES, Results, Subject
 from mpiapp.units import KCAL_PER_EV
@@ -89,8 +90,11 @@ def by_file(subject: Subject) -> list[Hashable]:
 
 def by_name(subject: Subject) -> list[Hashable]:
     """Return what identifies an item, with its number among those alike."""
+    # trials of a study are the same if their settings are
     columns = [subject.names, *(subject.words(n) for n in (
-        'method', 'potential', 'start', 'kick') if subject.has(n))]
+        'method', 'potential', 'start', 'kick', *(
+            c for c in subject.table.columns if c.startswith(PREFIX)))
+        if subject.has(n))]
     seen: Counter[Hashable] = Counter()
     keys: list[Hashable] = []
     for words in zip(*columns, strict=True):
@@ -115,7 +119,9 @@ def overview(pair: Pair) -> list[Block]:
         return [*blocks, Text('The files have no record in common.')]
     blocks.append(counts_map('states', 'States, A (rows) and B (columns)',
                              words, sorted({w for p in words for w in p})))
-    return [*blocks, speeds(pair)]
+    a = {f.label: f.value for f in speed_facts(pair.a)}
+    b = {f.label: f.value for f in speed_facts(pair.b)}
+    return [*blocks, speeds(a, b)] if a or b else blocks
 
 
 def counts_map(
@@ -129,10 +135,8 @@ def counts_map(
                 float(np.max(values, initial=1.0)))
 
 
-def speeds(pair: Pair) -> Table:
+def speeds(a: dict[str, str], b: dict[str, str]) -> Table:
     """Return the figures of speed of both."""
-    a = {f.label: f.value for f in speed_facts(pair.a)}
-    b = {f.label: f.value for f in speed_facts(pair.b)}
     labels = list(dict.fromkeys([*a, *b]))
     return Table('speed', 'Speed of the last runs', [
         Field('figure', 'figure', labels),
@@ -210,7 +214,12 @@ def geometry(pair: Pair) -> list[Block]:
     """Compare the measures of the best pairs and their classes."""
     rows = pair.both
     blocks: list[Block] = []
-    for name, label, unit in MEASURES:
+    if pair.a.compat != pair.b.compat:
+        return [Text('A and B measure by different definitions (full and '
+                     'compatibility mode): geometries and classes are not '
+                     'compared.')]
+    for name, full, unit in MEASURES:
+        label = pair.a.called(name, full)
         x = pair.a.measure(name)[rows[:, 0]]
         y = pair.b.measure(name)[rows[:, 1]]
         ok = np.isfinite(x) & np.isfinite(y)

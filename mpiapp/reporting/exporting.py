@@ -3,43 +3,100 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mpiapp.errors import InputError
 from mpiapp.reporting.blocks import (
     FIGURES, Bars, Gantt, Heat, Histogram, Lines, Report, Scatter, Table
 )
 
 Line = list[Any]
 
+#: lists the files that reports wrote in a folder
+OWN = 'report_files.txt'
+PICTURES = ('png', 'svg')
+#: characters of a name
+LONGEST = 80
 
-def export(folder: Path, report: Report) -> list[Path]:
+
+def export(
+    folder: Path, report: Report, overwrite: bool = False,
+) -> list[Path]:
     """Write all figures and tables below a folder; return their paths.
 
     Raises:
+        InputError: it would replace files that no report wrote; unless
+            `overwrite`, and before anything is written.
         OSError: a file can't be written.
     """
     from mpiapp.reporting.picture import draw
+    plan = planned(report)
+    names = [f'{stem}.{suffix}' for stem, block in plan.items()
+             for suffix in suffixes(block)]
+    own = check_free(folder, names, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for block in (b for s in report.sections for b in s.blocks):
+    (folder / OWN).write_text(''.join(
+        f'{name}\n' for name in sorted({*own, *names})), 'utf-8')
+    for stem, block in plan.items():
         if isinstance(block, FIGURES):
-            pictures = [folder / f'{block.name}.{suffix}'
-                        for suffix in ('png', 'svg')]
-            draw(pictures, block)
-            paths += pictures
+            draw([folder / f'{stem}.{suffix}' for suffix in PICTURES], block)
+        write_csv(folder / f'{stem}.csv', block)
+    return [folder / name for name in names]
+
+
+def planned(report: Report) -> dict[str, Any]:
+    """Return what is exported, by names of files without suffix.
+
+    Names of blocks may come from a file: they are made fit for a folder.
+    """
+    plan: dict[str, Any] = {}
+    for block in (b for s in report.sections for b in s.blocks):
         if isinstance(block, (*FIGURES, Table)):
-            paths.append(folder / f'{block.name}.csv')
-            write_csv(paths[-1], block)
-    return paths
+            stem = re.sub(r'[^\w.-]+', '_', block.name, flags=re.ASCII)
+            stem = stem.lstrip('.')[:LONGEST] or '_'
+            n = 1
+            while (name := stem if n == 1 else f'{stem}_{n}') in plan:
+                n += 1
+            plan[name] = block
+    return plan
+
+
+def suffixes(block: Any) -> tuple[str, ...]:
+    """Return the kinds of files that a block makes."""
+    return (*PICTURES, 'csv') if isinstance(block, FIGURES) else ('csv',)
+
+
+def check_free(
+    folder: Path, names: Sequence[str], overwrite: bool,
+) -> set[str]:
+    """Return the names of the files that reports wrote in a folder.
+
+    Raises:
+        InputError: some of `names` are there, and no report wrote them.
+    """
+    kept = folder / OWN
+    own = set(kept.read_text('utf-8').splitlines()) if kept.is_file() \
+        else set()
+    there = [n for n in names if n not in own
+             and os.path.lexists(folder / n)]
+    if there and not overwrite:
+        more = f' and {len(there) - 1} more' if len(there) > 1 else ''
+        raise InputError(
+            f'--export {folder}: {there[0]}{more} there already, and not '
+            'written by report: name another folder, or --overwrite')
+    return own
 
 
 def write_csv(path: Path, block: Any) -> None:
     """Write the numbers of a block; missing ones are empty."""
-    with open(path, 'w', encoding='utf-8', newline='') as file:
+    with open(path, 'w', encoding='utf-8', newline='',
+              errors='replace') as file:
         csv.writer(file, lineterminator='\n').writerows(
             [_cell(v) for v in line] for line in LINES[type(block)](block))
 
@@ -68,13 +125,10 @@ def _table(block: Table) -> Iterator[Line]:
 
 
 def _histogram(block: Histogram) -> Iterator[Line]:
-    edges = np.asarray(block.edges, np.float64)
-    counts = [np.histogram(np.clip(s.values, edges[0], edges[-1]), edges)[0]
-              for s in block.series]
+    edges, counts = _floats(block.edges), block.counts
     yield ['from', 'to', *(s.label for s in block.series)]
     for i in range(len(edges) - 1):
-        yield [float(edges[i]), float(edges[i + 1]),
-               *(int(c[i]) for c in counts)]
+        yield [edges[i], edges[i + 1], *(int(c[i]) for c in counts)]
 
 
 def _scatter(block: Scatter) -> Iterator[Line]:

@@ -59,14 +59,31 @@ def table_of(name: str, lines: Sequence[Mapping[str, Any]]) -> Table:
     for key in keys:
         values = [row.get(key) for row in rows]
         known = [v for v in values if v is not None]
+        brief = importance(key, values)
         if known and all(isinstance(v, (int, float))
                          and not isinstance(v, bool) for v in known):
             fields.append(Field(key, key, [
-                math.nan if v is None else float(v) for v in values], -1))
+                math.nan if v is None else float(v) for v in values], -1,
+                brief=brief))
         else:
             fields.append(Field(key, key, [
-                '' if v is None else short(v) for v in values]))
+                '' if v is None else short(v) for v in values],
+                brief=brief))
+    # what lines share, hashes and lists stand last
+    fields.sort(key=lambda f: f.brief == 0)
     return Table(name.replace('.', '_'), name, fields, terminal=40)
+
+
+def importance(key: str, values: Sequence[Any]) -> int:
+    """Return how much a column says to someone at a terminal; 0: nothing.
+
+    What all lines share tells them not apart; medians are the result.
+    """
+    same = len(values) > 1 and all(v == values[0] for v in values)
+    if same or key.endswith(('sha256', 'traceback')) or any(
+            isinstance(v, list) for v in values):
+        return 0
+    return 2 if key.endswith('median') else 1
 
 
 def short(value: Any) -> str:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import html
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 import mpiapp
-from mpiapp.reporting.blocks import Report, Viewer
+from mpiapp.reporting.blocks import Histogram, Report, Viewer
 from mpiapp.reporting.packed import CHUNK, Packed
 
 #: in the order in which they need each other
 SCRIPTS = ('charts.js', 'tables.js', 'viewer.js', 'page.js')
 LIBRARY, LICENCE = '3Dmol-min.js', '3Dmol-LICENSE.txt'
+#: what the head of every page has
+GENERATOR = b'<meta name="generator" content="mpiapp '
 #: significant digits of numbers in the page
 DIGITS = 7
 
@@ -75,7 +79,18 @@ def in_script(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return blocks as JSON data: `kind` is the class, NaN is null."""
+    """Return blocks as JSON data: `kind` is the class, NaN is null.
+
+    Histograms are counted here and keep the digits of their edges: bins
+    may be narrower than what is left of a rounded value.
+    """
+    if isinstance(value, Histogram):
+        counted = [replace(s, values=c) for s, c in zip(
+            value.series, value.counts, strict=True)]
+        return {'kind': 'Histogram', **{
+            f.name: plain(getattr(value, f.name)) for f in fields(value)},
+            'series': plain(counted),
+            'edges': np.asarray(value.edges, np.float64).tolist()}
     if is_dataclass(value) and not isinstance(value, type):
         return {'kind': type(value).__name__, **{
             f.name: plain(getattr(value, f.name)) for f in fields(value)}}
@@ -91,6 +106,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page of ours."""
+    with open(path, 'rb') as file:
+        return GENERATOR in file.read(2000)
+
+
 def write_page(path: Path, report: Report, structures: Packed | None) -> None:
     """Write the page; it appears when it is whole.
 
@@ -99,8 +120,9 @@ def write_page(path: Path, report: Report, structures: Packed | None) -> None:
     """
     part = path.with_name(f'.{path.name}.part')
     try:
+        # names of files need not be Unicode
         part.write_text(page_of(report, structures), encoding='utf-8',
-                        newline='\n')
+                        errors='replace', newline='\n')
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

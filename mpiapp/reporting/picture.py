@@ -15,6 +15,8 @@ Figure = Histogram | Scatter | Heat | Bars | Lines | Gantt
 
 #: dots an inch of a PNG
 DPI = 150
+#: below the bars of a figure
+MOST_LABELS = 40
 
 
 def draw(paths: Sequence[Path], figure: Figure) -> None:
@@ -25,8 +27,9 @@ def draw(paths: Sequence[Path], figure: Figure) -> None:
     wide = isinstance(figure, Gantt) or isinstance(figure, Bars) and len(
         figure.labels) > 12 or isinstance(figure, Heat) and len(
         figure.column_labels) > 8
-    # the same figure gives the same file
-    with rc_context({'svg.hashsalt': figure.name, 'font.size': 9}):
+    # the same figure gives the same file; names of molecules are no formulas
+    with rc_context({'svg.hashsalt': figure.name, 'font.size': 9,
+                     'text.parse_math': False}):
         canvas = Canvas(figsize=(9.6 if wide else 5.4, 3.9),
                         layout='constrained')
         FigureCanvasAgg(canvas)
@@ -45,9 +48,9 @@ def histogram(axes: Any, figure: Histogram) -> None:
     edges = np.asarray(figure.edges, np.float64)
     for low, high, label in figure.bands:
         axes.axvspan(low, high, color='#d55e00', alpha=0.09, label=label)
-    for series in figure.series:
-        axes.hist(np.clip(series.values, edges[0], edges[-1]), edges,
-                  color=series.colour, label=series.label,
+    for series, counts in zip(figure.series, figure.counts, strict=True):
+        axes.hist(edges[:-1], edges, weights=counts, color=series.colour,
+                  label=series.label,
                   alpha=0.62 if len(figure.series) > 1 else 0.9)
     axes.set(xlabel=figure.x_label, ylabel='records')
     legend(axes, len(figure.series) > 1)
@@ -106,10 +109,12 @@ def bars(axes: Any, figure: Bars) -> None:
                  error_kw={'linewidth': 0.8})
         if figure.stacked:
             base += np.nan_to_num(values[k])
-    axes.set_xticks(range(len(figure.labels)), figure.labels, rotation=38,
-                    ha='right')
+    # of many labels some, or they would cover one another
+    step = -(-len(figure.labels) // MOST_LABELS)
+    axes.set_xticks(range(0, len(figure.labels), step),
+                    figure.labels[::step], rotation=38, ha='right')
     axes.set_ylabel(figure.y_label)
-    legend(axes, len(figure.series) > 1)
+    legend(axes, len(figure.series) > 1 or figure.stacked)
 
 
 def lines(axes: Any, figure: Lines) -> None:
@@ -119,6 +124,7 @@ def lines(axes: Any, figure: Lines) -> None:
                   label=series.label, markersize=3, linewidth=1.2)
     if figure.log:
         axes.set_yscale('log')
+        axes.yaxis.set_major_formatter('{x:g}')
     axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
     legend(axes, len(figure.series) > 1)
 
@@ -143,7 +149,8 @@ def gantt(axes: Any, figure: Gantt) -> None:
 def legend(axes: Any, several: bool) -> None:
     """Say what the colours mean where there are several."""
     if several:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc='upper left',
+                    bbox_to_anchor=(1.0, 1.0))
 
 
 DRAWN: dict[type, Callable[[Any, Any], None]] = {

@@ -20,6 +20,12 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def n_items(rows: Iterable[Row]) -> int:
+    """Count the items that were worked on."""
+    return sum(row['status'] not in (Status.SKIPPED, Status.PENDING)
+               for row in rows)
+
+
 def n_failed(rows: Iterable[Row], strict: bool) -> int:
     """Count failed items; with `strict` unconverged ones too.
 
@@ -93,8 +99,7 @@ def summary_table(rows: Iterable[Row], gate: Gate) -> str:
         f'{"slip":>6s} {"binding":>7s} {"stacks":>7s} {"S22":>6s} '
         f'{"S66":>6s} {"NBC10":>6s}  {"verdict":8s} worst vertical']
     for mine in by_method(rows).values():
-        n = sum(row['status'] not in (Status.SKIPPED, Status.PENDING)
-                for row in mine)
+        n = n_items(mine)
         errors = vertical_errors(mine)
         values = [mean_size(e for e, _ in errors),
                   mean_size(slip_errors(mine)),

@@ -23,6 +23,9 @@ STATES = {'pruned': Status.SKIPPED, 'failed': Status.FAILED,
           'pending': Status.PENDING}
 #: classes in the order of their strength
 CLASSES = ('strong', 'weak', 'monomer', 'none')
+#: what compatibility mode has in place of a measure, and what that is
+COMPAT = {'vertical': ('distance', 'one-sided distance'),
+          'overlap_gated': ('overlap', 'overlap at any distance')}
 
 
 class Results(Protocol):
@@ -79,6 +82,12 @@ class Subject:
         self.program = str(results.meta.get('program', ''))
 
     @cached_property
+    def stages(self) -> dict[str, Subject]:
+        """The relaxation and the stages of its refinement, in order."""
+        return {'relaxation': self, **{
+            name: Subject(of) for name, of in self.results.stages.items()}}
+
+    @cached_property
     def table(self) -> pandas.DataFrame:
         """All columns with one entry a record."""
         return self.results.table
@@ -128,9 +137,13 @@ class Subject:
     def molecule(self) -> list[str]:
         """What groups the records: the molecules of the ensembles.
 
-        Isomers and charge states under one name are told apart.
+        Isomers and charge states under one name are told apart, and so are
+        methods: energies of two have no common zero.
         """
         tables = self.results.ensembles
+        if not tables and len(self.methods) > 1:
+            return [f'{name}, {self.methods[potential]}' for name, potential
+                    in zip(self.names, self.words('potential'), strict=True)]
         if not tables:
             return self.names
         molecules = tables['molecules']
@@ -140,6 +153,19 @@ class Subject:
                 for n, name in zip(numbers, self.names, strict=True)]
 
     @cached_property
+    def methods(self) -> dict[str, str]:
+        """What the methods of `validate` are called, by potential.
+
+        Their names in tables, or among options where two would be equal.
+        """
+        if not self.has('potential', 'method'):
+            return {}
+        found = dict(zip(self.words('potential'), self.words('method'),
+                         strict=True))
+        return found if len(set(found.values())) == len(found) \
+            else {name: name for name in found}
+
+    @cached_property
     def compat(self) -> bool:
         """Whether the run judged classes by the original's ring sets."""
         of = self.results.meta.get('descriptors') or {}
@@ -147,14 +173,16 @@ class Subject:
 
     def measure(self, name: str, moment: str = '') -> Floats:
         """Return a measure of the best pair [n_records]; NaN if absent."""
-        prefix = 'compat_' if self.compat else ''
-        other = {'vertical': 'distance', 'overlap_gated': 'overlap'}
+        column = f'{name}{moment}'
         if self.compat:
-            name = other.get(name, name)
-        column = f'{prefix}{name}{moment}'
+            column = f'compat_{COMPAT.get(name, (name,))[0]}{moment}'
         if column not in self.table.columns:
             return np.full(len(self.table), np.nan)
         return self.values(column)
+
+    def called(self, name: str, words: str) -> str:
+        """Return what a measure is called; `words` in full mode."""
+        return COMPAT[name][1] if self.compat and name in COMPAT else words
 
     def classes(self, moment: str = '') -> list[str]:
         """Return the class of each record; none where it has none."""
@@ -215,10 +243,19 @@ class Subject:
 
 
 def unique_labels(names: Sequence[str]) -> list[str]:
-    """Return the names, equal ones numbered: a, a (2), a (3)."""
+    """Return the names, equal ones numbered: a, a (2), a (3).
+
+    A number that makes another one's name is passed over.
+    """
     seen: dict[str, int] = {}
+    taken = set(names)
     found = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f'{name} ({seen[name]})')
+        label = name
+        while name in seen and label in taken:
+            seen[name] += 1
+            label = f'{name} ({seen[name]})'
+        seen.setdefault(name, 1)
+        taken.add(label)
+        found.append(label)
     return found

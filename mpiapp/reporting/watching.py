@@ -134,6 +134,8 @@ def follow(campaign: Looking, interval: float | None) -> int:
 def seconds_left(now: Moment, rate: float) -> float:
     """Return the seconds that the rest takes at a rate; NaN: unknown."""
     rest = max(now.n_wanted - now.n_done, 0)
+    if not rest:
+        return 0.0
     return rest / rate if rate > 0 else float('nan')
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpiapp.reporting.blocks import Report
 from mpiapp.reporting.packed import packed
 from mpiapp.reporting.page import write_page
 from mpiapp.reporting.registry import report_of
@@ -18,11 +19,11 @@ from mpiapp.store.reader import Campaign, load
 from tests.browser import Browser, needs_browser
 from tests.jobs import run
 from tests.reporting.pages import campaign
+from tests.reporting.test_sections import block
 
 pytestmark = needs_browser
 
-READY = ('document.documentElement !== null && '
-         'document.documentElement.dataset.ready === "yes"')
+READY = 'document.documentElement?.dataset?.ready === "yes"'
 #: of a page of 3,347 conformers with 200 atoms each
 MOST_BYTES = 15e6
 USABLE_SECONDS = 2.0
@@ -111,6 +112,37 @@ def test_a_table_is_sorted_by_its_heading(
     page.run(f'{button}.click()')
     shown = [float(v) for v in texts(page, 'records', place)]
     assert shown == sorted(shown, reverse=True)
+
+
+def test_a_heat_map_tells_its_unit(page: Browser) -> None:
+    keys = page.run('document.querySelector("#classes_excimer .keys")'
+                    '.textContent')
+    assert keys == '0 to 100 %'
+
+
+def test_the_last_number_of_an_axis_is_whole(page: Browser) -> None:
+    # how far the text at the end goes beyond the right edge
+    over = page.run(
+        '(() => { const node = CHARTS.Histogram.draw({ x_label: "x", '
+        'series: [{ label: "a", colour: "red", values: [1, 1] }], '
+        'edges: [0, 0.0025, 0.005] }); document.body.append(node); '
+        'const ends = [...node.querySelectorAll("text")].filter('
+        't => t.textContent === "0.005").map(t => t.getBBox()).map('
+        'b => b.x + b.width - node.viewBox.baseVal.width); '
+        'node.remove(); return ends; })()')
+    assert len(over) == 1 and over[0] <= 0
+
+
+def test_histograms_are_those_of_the_report(
+    page: Browser, small_report: Report,
+) -> None:
+    shown = page.run('csvText(CHARTS.Histogram.csv(report.data.sections'
+                     '.flatMap(s => s.blocks).find(b => b.name === "steps")))')
+    figure: Any = block(small_report, 'steps')
+    lines = [x.split(',') for x in shown.splitlines()]
+    assert lines[0] == ['from', 'to', *(s.label for s in figure.series)]
+    assert np.array_equal(np.array(lines[1:], float)[:, 2:],
+                          np.transpose(figure.counts))
 
 
 def test_text_of_messages_is_shown_as_text(page: Browser) -> None:

@@ -1,6 +1,7 @@
 """Sections show the numbers of the file, whatever kind it is."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,6 +182,28 @@ def test_an_empty_campaign_has_a_report(tmp_path: Path) -> None:
     assert facts(none)['records'] == '0'
 
 
+def test_what_was_skipped_is_not_held_against_the_rest(
+    tmp_path: Path,
+) -> None:
+    rows = {i: {'status': 1 if i < 2 else 6} for i in range(52)}
+    for program, hint in (('conformers', ''), ('hpo', 'trials of the study')):
+        report = report_of(load(other_kind(
+            tmp_path / f'{program}.h5', Schema(RUN), rows, program)))
+        summary: Any = report.sections[0].blocks[0]
+        told = {f.label: f.hint for f in summary.items}
+        assert told['records'] == hint
+        assert told['converged'] == '100.0 % of 2 that were not skipped'
+        # there is nothing to count in the attempts of conformers
+        assert 'generation' not in {s.name for s in report.sections}
+
+
+def test_records_of_a_relaxation_are_those_of_its_input(
+    small_report: Report,
+) -> None:
+    first: Any = small_report.sections[0].blocks[0]
+    assert first.items[0].hint == 'in all input files'
+
+
 def test_settings_are_shown_by_name(small_report: Report) -> None:
     table = block(small_report, 'settings')
     assert 'fmax' in column(table, 'name')
@@ -214,8 +237,9 @@ def test_transition_states_are_counted(tmp_path: Path) -> None:
 
 
 def test_metrics_of_hamiltonians_are_means_over_frames() -> None:
-    schema = Schema((*RUN, *columns(
-        'metrics', **{'pred-gt__h_mae': 'f8', 'gt-calc__h_mae': 'f8'}),
+    metrics = dict.fromkeys(('pred-gt__energy_diff', 'gt-calc__h_mae'), 'f8')
+    schema = Schema((
+        *RUN, *columns('metrics', **metrics),
         *columns('scf', cycles_minao='i4', cycles_pred='i4',
                  converged_pred='i4')))
     overall = pandas.DataFrame([
@@ -224,7 +248,7 @@ def test_metrics_of_hamiltonians_are_means_over_frames() -> None:
          'max': 5.0, 'abs_ci_low': 1.0, 'abs_ci_high': 3.0}
         for pair, metric in (('pred-gt', 'h_mae'), ('scf', 'cycles_pred'))])
     rows = [schema.complete({
-        'status': 1, 'pred-gt/h_mae': float(i), 'cycles_minao': 12,
+        'status': 1, 'pred-gt/energy_diff': float(i), 'cycles_minao': 12,
         'cycles_pred': 4 + i % 2 if i else 50, 'converged_pred': i > 0})
         for i in range(5)]
     results: Any = SimpleNamespace(
@@ -240,7 +264,9 @@ def test_metrics_of_hamiltonians_are_means_over_frames() -> None:
     assert (column(table, 'abs_ci_low'), column(table, 'abs_ci_high')) == (
         [1.0], [3.0])
     assert column(block(report, 'metrics_molecules'), 'molecule') == ['H2O']
-    assert len(block(report, 'pred-gt_h_mae').series[0].values) == 5
+    drawn = block(report, 'pred-gt_energy_diff')
+    assert drawn.series[0].values.tolist() == [0, 1e3, 2e3, 3e3, 4e3]
+    assert drawn.x_label == 'energy_diff, mHa'
     assert block(report, 'scf_cycles').series[0].values == [12.0, 4.5]
 
 
@@ -260,13 +286,61 @@ def test_a_study_shows_its_best_trial(tmp_path: Path) -> None:
     assert len(block(report, 'param_step').x) == 3
 
 
+def test_a_study_of_two_objectives_shows_its_front(tmp_path: Path) -> None:
+    schema = Schema((
+        Column('value', 'trials', 'f8', '1', 'objective, maximized'),
+        Column('value1', 'trials', 'f8', '1', 'objective, minimized'),
+        *columns('trials', state='S12', n_success='i4', n_samples='i4',
+                 cost='f8')))
+    values = [(0.6, 58.0), (0.6, 61.0), (0.7, 61.0), (0.5, 64.0), (0.9, 1.0)]
+    rows = {i: {'state': 'failed' if i == 4 else 'complete', 'value': x,
+                'value1': y, 'cost': y, 'n_success': int(10 * x),
+                'n_samples': 10} for i, (x, y) in enumerate(values)}
+    report = report_of(load(other_kind(
+        tmp_path / 'x.h5', schema, rows, 'hpo')))
+    front = block(report, 'front')
+    assert front.y.tolist() == [58, 61, 61, 64]
+    assert [front.legend[k][0] for k in front.kinds] == [
+        'Pareto front', 'other', 'Pareto front', 'other']
+    assert 'Trials: 0, 2.' in front.caption
+    table = block(report, 'trials')
+    assert column(table, 'trial')[:2] == [2, 0]
+    for name, wanted in (('value1', [61, 58]), ('n_success', [7, 6]),
+                         ('n_samples', [10, 10]), ('cost', [61, 58])):
+        assert list(column(table, name)[:2]) == wanted
+
+
+def test_times_of_a_bench_are_shown_from_its_result_file(
+    tmp_path: Path,
+) -> None:
+    cells = [[{'way': 'ours', 'steady': {'median': 1.5}},
+              {'way': 'ase', 'steady': {'median': 2.5}}],
+             [{'way': 'ours', 'steady': {'median': 0.5}}]]
+    schema = Schema((*RUN, *columns('cells', batch='i4'), Column(
+        'rows_json', 'json', 'u1', '', 'cells', default=0, ragged='byte')))
+    report = report_of(load(other_kind(tmp_path / 'x.h5', schema, {
+        i: {'status': 1, 'batch': i, 'rows_json': np.frombuffer(
+            json.dumps(part).encode(), np.uint8)}
+        for i, part in enumerate(cells)}, 'bench inference')))
+    table = block(report, 'cells')
+    assert column(table, 'way') == ['ours', 'ase', 'ours']
+    assert column(table, 'steady.median') == [1.5, 2.5, 0.5]
+    names = {getattr(b, 'name', '') for s in report.sections
+             for b in s.blocks}
+    assert 'column_batch' not in names
+
+
 def test_the_json_of_bench_is_a_report(tmp_path: Path) -> None:
     path = tmp_path / 'bench.json'
-    path.write_text('{"rows": [{"way": "ours", "s": 1.5, "q": [1, 2]}, '
-                    '{"way": "ase", "s": 120}], "machine": {"cores": 2}}')
+    path.write_text('{"rows": [{"q": [1, 2], "n": 1, "way": "ours", "s": 1.5'
+                    '}, {"way": "ase", "n": 1, "s": 120}], '
+                    '"machine": {"cores": 2}}')
     report = report_of_json(path)
     assert column(block(report, 'rows'), 's') == [1.5, 120.0]
     assert column(block(report, 'rows'), 'q') == ['1, 2', '']
+    # what tells the lines apart comes first
+    assert [f.name for f in block(report, 'rows').fields] == [
+        'way', 's', 'q', 'n']
     assert 'machine.cores' in column(block(report, 'values'), 'name')
     path.write_text('[1]')
     with pytest.raises(InputError, match='an object'):
@@ -285,6 +359,10 @@ def test_files_of_other_programs_have_sections_of_their_own(
     monkeypatch.chdir(tmp_path)
     ended = run(program, *words)
     assert (tmp_path / 'x.h5').exists(), ended.output
-    names = {s.name for s in report_of(load(tmp_path / 'x.h5')).sections}
+    report = report_of(load(tmp_path / 'x.h5'))
+    names = {s.name for s in report.sections}
     assert {'conformers': 'generation', 'validate': 'stacking'}[
         program] in names
+    if program == 'validate':
+        # as in every other table, not as among options
+        assert block(report, 'distance_errors').column_labels == ['MMFF94s']

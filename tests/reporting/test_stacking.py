@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from mpiapp.records import Status
-from mpiapp.reporting.stacking import n_failed
+from mpiapp.reporting.stacking import n_failed, n_items
 
 
 @pytest.mark.parametrize('status, reason, strict, expected', [
@@ -20,3 +20,9 @@ def test_refused_starts_are_not_failed_items(
 ) -> None:
     row = {'status': int(status), 'reason': reason}
     assert n_failed([row], strict) == expected
+
+
+def test_items_that_did_not_run_are_not_counted() -> None:
+    rows = [{'status': int(s)} for s in (
+        Status.CONVERGED, Status.FAILED, Status.SKIPPED, Status.PENDING)]
+    assert n_items(rows) == 2

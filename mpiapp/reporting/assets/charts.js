@@ -18,6 +18,9 @@ function number(value, digits) {
   return String(Number(value.toPrecision(6)));
 }
 
+// with the digits that tell narrow bins apart
+const exact = value => String(Number(value.toPrecision(12)));
+
 function ticks(low, high, n) {
   if (!(high > low)) return [low];
   const raw = (high - low) / n;
@@ -55,14 +58,19 @@ class Plot {
     this.add('line', { x1, y1, x2, y2, stroke: colour || '#dfe4e9',
       'stroke-width': width || 1 });
   }
-  xAxis(label, values, words) {
+  xAxis(label) {
     const base = this.h - this.bottom;
     const [x0, x1] = this.range;
-    (values || ticks(x0, x1, 7)).forEach((v, i) => {
-      this.line(this.x(v), base, this.x(v), base + 4, '#8a96a1');
-      this.add('text', { x: this.x(v), y: base + 15,
-        'text-anchor': 'middle' }, words ? words[i] : number(v));
-    });
+    let values = ticks(x0, x1, 7);
+    // long numbers would run into one another
+    if (values.some(v => exact(v).length > 8)) values = ticks(x0, x1, 3);
+    for (const v of values) {
+      const x = this.x(v), text = exact(v);
+      this.line(x, base, x, base + 4, '#8a96a1');
+      // the last one must not be cut at the edge
+      this.add('text', { x: Math.min(x, this.w - 3 - 3.1 * text.length),
+        y: base + 15, 'text-anchor': 'middle' }, text);
+    }
     this.line(this.left, base, this.w - this.right, base, '#8a96a1');
     this.add('text', { x: (this.left + this.w - this.right) / 2,
       y: this.h - 6, 'text-anchor': 'middle' }, label);
@@ -90,24 +98,13 @@ function mark(node, tip, row) {
   return node;
 }
 
-function counts(values, edges) {
-  const n = edges.length - 1;
-  const found = new Array(n).fill(0);
-  for (const v of values) {
-    if (v === null) continue;
-    const place = Math.floor((v - edges[0]) / (edges[n] - edges[0]) * n);
-    found[Math.max(0, Math.min(n - 1, place))]++;
-  }
-  return found;
-}
-
 const CHARTS = {};
 
 CHARTS.Histogram = {
   keys: f => f.series.map(s => [s.label, s.colour]),
   draw(f) {
     const plot = new Plot(520, 250);
-    const bins = f.series.map(s => counts(s.values, f.edges));
+    const bins = f.series.map(s => s.values);
     const n = f.edges.length - 1;
     const top = Math.max(1, ...bins.map(b => Math.max(...b)));
     plot.scale(f.edges[0], f.edges[n], 0, top * 1.05);
@@ -124,18 +121,15 @@ CHARTS.Histogram = {
         width: Math.max(0.5, plot.x(f.edges[i + 1]) - plot.x(f.edges[i]) - 1),
         height: plot.y(0) - plot.y(c), fill: f.series[k].colour,
         opacity: f.series.length > 1 ? 0.62 : 0.9 }),
-      `${f.series[k].label}: ${c} in ${number(f.edges[i])} to `
-      + number(f.edges[i + 1]));
+      `${f.series[k].label}: ${c} in ${exact(f.edges[i])} to `
+      + exact(f.edges[i + 1]));
     }));
     plot.xAxis(f.x_label);
     return plot.node;
   },
-  csv(f) {
-    const bins = f.series.map(s => counts(s.values, f.edges));
-    return [['from', 'to', ...f.series.map(s => s.label)],
-      ...bins[0].map((_, i) => [f.edges[i], f.edges[i + 1],
-        ...bins.map(b => b[i])])];
-  },
+  csv: f => [['from', 'to', ...f.series.map(s => s.label)],
+    ...f.edges.slice(1).map((end, i) => [f.edges[i], end,
+      ...f.series.map(s => s.values[i])])],
 };
 
 CHARTS.Scatter = {
@@ -190,7 +184,8 @@ function ramp(share) {
 }
 
 CHARTS.Heat = {
-  keys: () => [],
+  keys: f => [[`0 to ${number(f.top)} ${f.unit}`,
+    `linear-gradient(90deg, rgb(${RAMP[0]}), rgb(${RAMP[4]}))`]],
   wide: f => f.column_labels.length > 8,
   draw(f) {
     const longest = words => Math.max(...words.map(w => w.length), 1);
@@ -236,8 +231,8 @@ CHARTS.Heat = {
 };
 
 CHARTS.Bars = {
-  keys: f => f.series.length > 1 ? f.series.map(s => [s.label, s.colour])
-    : [],
+  keys: f => f.series.length > 1 || f.stacked
+    ? f.series.map(s => [s.label, s.colour]) : [],
   wide: f => f.labels.length > 12,
   draw(f) {
     const n = f.labels.length;
@@ -257,6 +252,8 @@ CHARTS.Bars = {
     plot.scale(0, n, 0, top * 1.05);
     plot.yAxis(f.y_label, null, f.series.every(
       s => s.values.every(v => v === null || Number.isInteger(v))));
+    // of many slanted labels some, or they would cover one another
+    const step = slant ? Math.ceil(18 * n / (width - 70)) : 1;
     f.labels.forEach((label, i) => {
       const here = f.series.filter(s => s.values[i] !== null);
       const wide = f.stacked ? 0.8 : 0.8 / Math.max(1, here.length);
@@ -277,6 +274,7 @@ CHARTS.Bars = {
         }
         if (f.stacked) base += v;
       });
+      if (i % step) return;
       const x = plot.x(i + 0.5), y = plot.h - bottom + 14;
       plot.add('text', slant
         ? { x, y, 'text-anchor': 'end', transform: `rotate(-38 ${x} ${y})` }

@@ -20,7 +20,8 @@ SHARES = (('excimer', 'Strong or weak excimers'),
 def blocks(subject: Subject) -> list[Block]:
     """Return heat maps of the library, or bars of the molecules."""
     classes = subject.classes()
-    if set(classes) <= {'none'}:
+    if {word for word, ok in zip(classes, subject.converged, strict=True)
+            if ok} <= {'none'}:
         return []
     found: list[Block] = list(heat_maps(subject, classes))
     if not found:

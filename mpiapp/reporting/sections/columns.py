@@ -18,7 +18,8 @@ TITLE = 'All columns'
 PROGRAMS: tuple[str, ...] = ()
 
 #: programs whose columns have sections of their own: table alone
-DRAWN = frozenset({'reopt', 'validate', 'hameval', 'tssearch', 'hpo'})
+DRAWN = frozenset({'reopt', 'validate', 'hameval', 'tssearch', 'hpo',
+                   'bench inference'})
 #: figures of one page
 MOST_FIGURES = 24
 #: programs' shared columns, drawn elsewhere or without meaning as a curve

@@ -15,6 +15,8 @@ ORDER = 50
 TITLE = 'Convergence'
 PROGRAMS: tuple[str, ...] = ()
 
+#: points that a page can show
+MOST_POINTS = 20_000
 SHOWN = (Status.CONVERGED, Status.UNCONVERGED, Status.FAILED, Status.BROKEN)
 
 
@@ -67,7 +69,8 @@ def histogram(
 def nice_edges(values: Any, n_bins: int = 30) -> Any:
     """Return edges of equal round bins that hold all values."""
     low, high = float(values.min()), float(values.max())
-    if high <= low:
+    alike = high - low <= 1e-12 * max(abs(low), abs(high))
+    if alike:
         low, high = low - 0.5, high + 0.5
     raw = (high - low) / n_bins
     power = 10.0 ** np.floor(np.log10(raw))
@@ -75,6 +78,9 @@ def nice_edges(values: Any, n_bins: int = 30) -> Any:
     if (np.mod(values, 1) == 0).all():
         width = max(1.0, round(width))
     first = np.floor(low / width) * width
+    if alike:
+        # no edge goes through what differs by rounding alone
+        first -= width / 2
     return first + width * np.arange(int((high - first) / width) + 2)
 
 
@@ -101,14 +107,17 @@ def cost(subject: Subject) -> Scatter | None:
     if not subject.has('seconds', 'n_atoms'):
         return None
     seconds, n_atoms = subject.values('seconds'), subject.values('n_atoms')
-    rows = np.flatnonzero(np.isfinite(seconds) & (seconds > 0)
-                          & np.isin(subject.status, SHOWN))[:20_000]
+    timed = np.flatnonzero(np.isfinite(seconds) & (seconds > 0)
+                           & np.isin(subject.status, SHOWN))
+    rows = timed[:MOST_POINTS]
     if not len(rows):
         return None
+    part = '' if len(rows) == len(timed) else \
+        f' The first {len(rows):,} of {len(timed):,} records.'
     return Scatter(
         'cost', 'Time by size', 'atoms', 'seconds', n_atoms[rows],
         seconds[rows], [SHOWN.index(Status(int(s)))
                         for s in subject.status[rows]],
         [(s.name.lower(), STATUS_COLOURS[s.name.lower()]) for s in SHOWN],
         rows=rows.tolist(), caption='Time spent on each record; with many '
-        'in flight it includes that of the others.')
+        f'in flight it includes that of the others.{part}')

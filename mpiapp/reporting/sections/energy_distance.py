@@ -19,10 +19,12 @@ def blocks(subject: Subject) -> list[Block]:
     if not np.isfinite(subject.rel_energy).any():
         return []
     found: list[Block] = []
-    for name, label in (('vertical', 'vertical distance, Å'),
-                        ('centroid', 'distance of the centroids, Å'),
-                        ('overlap_gated', 'overlap, %')):
-        block = scatter(subject, name, label)
+    for name, label, unit in (
+            ('vertical', 'vertical distance', 'Å'),
+            ('centroid', 'distance of the centroids', 'Å'),
+            ('overlap_gated', 'overlap', '%')):
+        block = scatter(
+            subject, name, f'{subject.called(name, label)}, {unit}')
         if block is not None:
             found.append(block)
     return found

@@ -20,6 +20,9 @@ COUNTS = (
 def blocks(subject: Subject) -> list[Block]:
     """Return a table of counts, and the first molecules as bars."""
     counts = [(n, label) for n, label in COUNTS if subject.has(n)]
+    if not counts:
+        # the attempts behind a result are no molecules
+        return []
     names = subject.names
     fields = [Field('name', 'molecule', names),
               Field('status', 'status', subject.status_words),

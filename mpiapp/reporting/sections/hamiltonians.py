@@ -9,6 +9,7 @@ from mpiapp.records import Column, Status
 from mpiapp.reporting.blocks import (
     BLUE, Bars, Block, Field, Histogram, Series, Table
 )
+from mpiapp.reporting.hamiltonians import PAIRS, SHOWN
 from mpiapp.reporting.sections.convergence import nice_edges
 from mpiapp.reporting.subject import Subject
 
@@ -16,8 +17,6 @@ ORDER = 15
 TITLE = 'Metrics'
 PROGRAMS = ('hameval',)
 
-#: the pair whose metrics are drawn, and how many
-PAIR, MOST_FIGURES = 'pred-gt/', 10
 #: columns of SCF runs begin so; the rest names the start
 CYCLES = 'cycles_'
 
@@ -37,13 +36,26 @@ def blocks(subject: Subject) -> list[Block]:
     cycles = scf_cycles(subject)
     if cycles is not None:
         found.append(cycles)
-    for column in [c for c in metrics
-                   if c.name.startswith(PAIR)][:MOST_FIGURES]:
-        values = finite(subject, column.name)
-        unit = '' if column.unit in ('', '1') else f', {column.unit}'
+    return found + figures(subject, metrics)
+
+
+def figures(subject: Subject, metrics: list[Column]) -> list[Histogram]:
+    """Return the main metrics of the prediction, in units of the table.
+
+    Against the stored label; where there is none, against fresh DFT.
+    """
+    known = {c.name: c for c in metrics}
+    pair = next((p for p in PAIRS if any(n.startswith(f'{p}/')
+                                         for n in known)), '')
+    found = []
+    for metric, factor, unit in SHOWN:
+        column = known.get(f'{pair}/{metric}')
+        if column is None:
+            continue
+        values = factor * finite(subject, column.name)
         found.append(Histogram(
-            column.name.replace('/', '_'), column.name,
-            f'{column.name.partition("/")[2]}{unit}',
+            f'{pair}_{metric}', column.name,
+            f'{metric}, {unit}' if unit else metric,
             [Series('frames', values, BLUE)], nice_edges(values),
             f'{column.description}.'))
     return found
@@ -65,15 +77,15 @@ def summary_table(
     def text(key: str) -> Field:
         return Field(key, key, lines[key].tolist())
 
-    def figure(label: str, key: str, brief: bool = False) -> Field:
+    def figure(label: str, key: str, brief: int = 0) -> Field:
         return Field(key, label, lines[key].tolist(), -1, brief=brief)
     fields = [
         *([text('molecule')] if several else []),
         text('pair'), text('metric'), text('unit'),
         Field('frames', 'frames', lines['n'].tolist(), 0),
-        figure('mean absolute', 'mean_abs', True),
-        figure('95 % interval from', 'abs_ci_low', True),
-        figure('to', 'abs_ci_high', True),
+        figure('mean absolute', 'mean_abs', 2),
+        figure('95 % interval from', 'abs_ci_low', 1),
+        figure('to', 'abs_ci_high', 1),
         figure('mean with sign', 'mean'),
         figure('median with sign', 'median'),
         figure('95 % of frames', 'p95'), figure('most', 'max')]

@@ -80,7 +80,8 @@ def boltzmann_table(table: pandas.DataFrame, first: float) -> Table:
         seen[t] += 1
     fields = [
         Field('molecule', 'molecule', names),
-        Field('temperature', 'T', table['temperature'].tolist(), 0, 'K'),
+        Field('temperature', 'T', table['temperature'].tolist(), 0, 'K',
+              brief=3),
         *(Field(n, label, table[n].tolist(), brief=False) for n, label in (
             ('r_group', 'R group'), ('screen_group', 'substituent'))
           if table[n].astype(bool).any()),
@@ -97,7 +98,7 @@ def boltzmann_table(table: pandas.DataFrame, first: float) -> Table:
             fields.append(Field(
                 name, label, factor * _of(table, name), digits, unit,
                 factor * _of(table, f'{name}_spread'),
-                brief=name in BRIEF))
+                brief=2 * (name in BRIEF)))
     if table['note'].astype(bool).any():
         fields.append(Field('note', 'note', table['note'].tolist(),
                             brief=False))

@@ -15,34 +15,34 @@ PROGRAMS: tuple[str, ...] = ()
 
 def blocks(subject: Subject) -> list[Block]:
     """Return a line a stage and energies of each against the first."""
-    stages = {name: Subject(results)
-              for name, results in subject.results.stages.items()}
-    if not stages:
+    if len(subject.stages) == 1:
         return []
-    found: list[Block] = [stage_table(subject, stages)]
-    for name, stage in stages.items():
+    found: list[Block] = [stage_table(subject.stages)]
+    for name, stage in list(subject.stages.items())[1:]:
         block = against(subject, name, stage)
         if block is not None:
             found.append(block)
     return found
 
 
-def stage_table(subject: Subject, stages: dict[str, Subject]) -> Table:
-    """Count the records of each stage."""
-    every = {'relaxation': subject, **stages}
-    done = [int(s.converged.sum()) for s in every.values()]
-    bad = [int(np.isin(s.status, [int(f) for f in FAILURES]).sum())
-           for s in every.values()]
-    skipped = [int((s.status == Status.SKIPPED).sum())
-               for s in every.values()]
+def stage_table(stages: dict[str, Subject]) -> Table:
+    """Count the records of each stage by how they ended."""
     methods = [str((s.results.meta.get('potential') or {}).get('name', ''))
-               for s in every.values()]
+               for s in stages.values()]
+
+    def count(name: str, label: str, *states: Status) -> Field:
+        return Field(name, label, [
+            int(np.isin(s.status, states).sum()) for s in stages.values()],
+            0)
+
     return Table('stages', 'Stages', [
-        Field('stage', 'stage', list(every)),
+        Field('stage', 'stage', list(stages)),
         Field('method', 'method', methods),
-        Field('converged', 'converged', done, 0),
-        Field('failed', 'failed', bad, 0),
-        Field('not_chosen', 'not chosen', skipped, 0)], terminal=20)
+        count('converged', 'converged', Status.CONVERGED),
+        count('unconverged', 'unconverged', Status.UNCONVERGED),
+        count('failed', 'failed', *FAILURES),
+        count('not_chosen', 'not chosen', Status.SKIPPED),
+        count('pending', 'pending', Status.PENDING)], terminal=20)
 
 
 def against(subject: Subject, name: str, stage: Subject) -> Scatter | None:

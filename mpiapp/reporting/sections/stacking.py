@@ -11,7 +11,7 @@ from mpiapp.chemistry.dimer_names import ORIGINAL, SINGLE_POINT
 from mpiapp.reporting.blocks import CYCLE, Block, Field, Heat, Scatter, Table
 from mpiapp.reporting.stacking import (
     binding_errors, by_method, interaction_errors, mean_size, n_failed,
-    slip_errors, vertical_errors
+    n_items, slip_errors, vertical_errors
 )
 from mpiapp.reporting.stacking_plot import EDGE
 from mpiapp.reporting.subject import Subject
@@ -27,7 +27,7 @@ def blocks(subject: Subject) -> list[Block]:
             for line in subject.table.to_dict('records')]
     methods = by_method(rows)
     found: list[Block] = [method_table(methods)]
-    for block in (distance_map(methods), energies(methods)):
+    for block in (distance_map(subject, methods), energies(methods)):
         if block is not None:
             found.append(block)
     return [*found, gate_table(methods)]
@@ -42,7 +42,7 @@ def method_table(methods: dict[str, list[Row]]) -> Table:
 
     return Table('methods', 'Mean absolute errors', [
         Field('method', 'method', [str(r[0]['method']) for r in every]),
-        Field('items', 'items', [len(r) for r in every], 0),
+        Field('items', 'items', [n_items(r) for r in every], 0),
         Field('failed', 'failed', [n_failed(r, False) for r in every], 0),
         Field('vertical', 'vertical', mean(
             lambda rows: [e for e, _ in vertical_errors(rows)]), 3, 'Å'),
@@ -52,15 +52,18 @@ def method_table(methods: dict[str, list[Row]]) -> Table:
             lambda rows, n=name: interaction_errors(rows, n)), 3,
             'kcal/mol') for name in ('', 's22', 's66', 'nbc10')),
         Field('verdict', 'verdict',
-              [overall(judge(r, Gate())) for r in every])],
+              [overall(judge(r, Gate())) for r in every], brief=2)],
         'Verdicts by the default gate; vertical, slip and binding where the '
         'structure is that of the reference.', terminal=20)
 
 
-def distance_map(methods: dict[str, list[Row]]) -> Heat | None:
+def distance_map(
+    subject: Subject, methods: dict[str, list[Row]],
+) -> Heat | None:
     """Return the largest distance error of each method and dimer."""
     cells: dict[tuple[str, str], float] = {}
-    for name, rows in methods.items():
+    for potential, rows in methods.items():
+        name = subject.methods[potential]
         for row in rows:
             error = distance_error(row) if row['start'] not in (
                 ORIGINAL, SINGLE_POINT) else math.nan
@@ -70,7 +73,7 @@ def distance_map(methods: dict[str, list[Row]]) -> Heat | None:
     if not cells:
         return None
     dimers = list(dict.fromkeys(d for d, _ in cells))
-    used = [m for m in methods if any((d, m) in cells for d in dimers)]
+    used = list(dict.fromkeys(m for _, m in cells))
     return Heat(
         'distance_errors', 'Largest error of the distance', dimers, used,
         [[cells.get((d, m), math.nan) for m in used] for d in dimers],

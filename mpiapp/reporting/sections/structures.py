@@ -52,7 +52,7 @@ def worth(field: Field) -> bool:
 def fields(subject: Subject, n: int) -> Iterator[Field]:
     """Yield the columns of the table."""
     yield Field('row', 'row', list(range(n)), 0,
-                hint='position in all input files')
+                hint='number of the record in the result file')
     yield Field('molecule', 'molecule', subject.molecule[:n])
     for name, label in (('r_group', 'R group'),
                         ('screen_group', 'substituent'),
@@ -72,7 +72,8 @@ def fields(subject: Subject, n: int) -> Iterator[Field]:
                 subject.weight[:n], 3,
                 hint='Boltzmann weight; empty: not in the ensemble')
     for name, label, digits, unit in MEASURES:
-        yield Field(name, label, subject.measure(name)[:n], digits, unit)
+        yield Field(name, subject.called(name, label),
+                    subject.measure(name)[:n], digits, unit)
     for name, label, digits, unit in (
             ('rmsd_start_final', 'moved', 2, 'Å'),
             ('steps', 'steps', 0, ''),

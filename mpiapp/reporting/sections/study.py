@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpiapp.reporting.blocks import (
-    BLUE, GREY, Block, Fact, Facts, Field, Lines, Scatter, Series, Table
+    BLUE, GREY, RED, Block, Fact, Facts, Field, Lines, Scatter, Series, Table
 )
 from mpiapp.reporting.subject import Subject
 
@@ -13,6 +13,11 @@ TITLE = 'Trials'
 PROGRAMS = ('hpo',)
 
 PREFIX = 'param_'
+#: the second of two objectives
+SECOND = 'value1'
+#: what a trial came to besides its value: column, label, decimals
+CAME_TO = ((SECOND, 'second value', -1), ('n_success', 'found', 0),
+           ('n_samples', 'of samples', 0), ('cost', 'cost', -1))
 #: settings that are drawn
 MOST_FIGURES = 16
 
@@ -27,6 +32,8 @@ def blocks(subject: Subject) -> list[Block]:
     found: list[Block] = [Facts(facts(subject, values, maximise))]
     if np.isfinite(values).any():
         found.append(course(values, maximise))
+    if subject.has(SECOND):
+        found.append(front(subject, values))
     found.append(trial_table(subject, values, maximise))
     return [*found, *settings(subject, values)]
 
@@ -43,8 +50,8 @@ def facts(
     if np.isfinite(values).any():
         best = int(np.nanargmax(values) if maximise
                    else np.nanargmin(values))
-        items.append(Fact('best value', f'{values[best]:.5g}',
-                          f'trial {best}'))
+        label = 'best first value' if subject.has(SECOND) else 'best value'
+        items.append(Fact(label, f'{values[best]:.5g}', f'trial {best}'))
     return items
 
 
@@ -58,6 +65,29 @@ def course(values: np.ndarray, maximise: bool) -> Lines:
                                       Series('best so far', best, BLUE)])
 
 
+def front(subject: Subject, values: np.ndarray) -> Scatter:
+    """Return the second objective over the first, the front marked."""
+    schema = subject.results.schema
+    second = np.where(np.isfinite(values), subject.values(SECOND), np.nan)
+    rows = np.flatnonzero(np.isfinite(second))
+    x, y = values[rows], second[rows]
+    # both so that more is better
+    u, v = (array * (1 if maximised else -1) for array, maximised in (
+        (x, 'maxim' in schema['value'].description),
+        (y, 'maxim' in schema[SECOND].description)))
+    beaten = [bool(((u >= a) & (v >= b) & ((u > a) | (v > b))).any())
+              for a, b in zip(u, v, strict=True)]
+    return Scatter(
+        'front', 'Both objectives',
+        f'value, {schema["value"].description}',
+        f'second value, {schema[SECOND].description}', x, y,
+        [int(b) for b in beaten], [('Pareto front', RED), ('other', GREY)],
+        caption=f'{beaten.count(False)} of {len(rows)} trials are on the '
+        'front: none is better in one and as good in the other. Trials: '
+        + ', '.join(str(r) for r, b in zip(rows, beaten, strict=True)
+                    if not b) + '.')
+
+
 def trial_table(
     subject: Subject, values: np.ndarray, maximise: bool,
 ) -> Table:
@@ -66,7 +96,10 @@ def trial_table(
     order = np.argsort(np.where(np.isfinite(key), key, np.inf),
                        kind='stable')
     fields = [Field('trial', 'trial', order.tolist(), 0),
-              Field('value', 'value', values[order], -1)]
+              Field('value', 'value', values[order], -1, brief=2),
+              *(Field(name, label, subject.values(name)[order], digits,
+                      brief=2)
+                for name, label, digits in CAME_TO if subject.has(name))]
     for name in ('state', 'source', 'note'):
         words = subject.words(name)
         if any(words):

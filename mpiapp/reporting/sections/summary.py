@@ -14,6 +14,12 @@ ORDER = 0
 TITLE = 'Summary'
 PROGRAMS: tuple[str, ...] = ()
 
+#: what the records of a program are, where they are no records of its input
+RECORDS = {
+    'hpo': 'trials of the study', 'tssearch': 'searches, one a sample',
+    'validate': 'dimers by starts and methods',
+    'bench inference': 'groups of cells'}
+
 
 def blocks(subject: Subject) -> list[Block]:
     """Return counts, shares and speed."""
@@ -27,10 +33,14 @@ def record_facts(subject: Subject) -> list[Fact]:
     status, n = subject.status, len(subject.status)
     failed = int(np.isin(status, [int(s) for s in FAILURES]).sum())
     counts = Counter(subject.status_words)
+    tried = n - counts['skipped']
+    of = 'all' if tried == n else f'{tried:,} that were not skipped'
     items = [
-        Fact('records', f'{n:,}', 'in all input files'),
+        Fact('records', f'{n:,}', RECORDS.get(
+            subject.program, 'in all input files'
+            if subject.has('file_number') else '')),
         Fact('converged', f'{counts["converged"]:,}',
-             f'{100 * counts["converged"] / max(n, 1):.1f} % of all'),
+             f'{100 * counts["converged"] / max(tried, 1):.1f} % of {of}'),
         Fact('failed', f'{failed:,}', 'failed, rejected or broken')]
     for word in ('unconverged', 'skipped', 'pending'):
         if counts[word]:

@@ -63,10 +63,13 @@ def spans(subject: Subject) -> Gantt | None:
         return None
     stop, rank = subject.values('finished_at'), subject.values('rank')
     seconds = np.nan_to_num(subject.values('seconds'), nan=0.0)
-    rows = np.flatnonzero(np.isfinite(stop) & (stop > 0) & (rank >= 0)
-                          & (rank < MOST_RANKS))[:MOST_SPANS]
+    timed = np.flatnonzero(np.isfinite(stop) & (stop > 0) & (rank >= 0))
+    rows = timed[rank[timed] < MOST_RANKS][:MOST_SPANS]
     if not len(rows):
         return None
+    left_out = part_of(MOST_RANKS, int(rank[timed].max()) + 1, 'ranks')
+    if len(rows) < len(timed):
+        left_out += f' {len(rows):,} of {len(timed):,} records are drawn.'
     rows = rows[np.lexsort((stop[rows], rank[rows]))]
     stop, rank = stop[rows], rank[rows].astype(int)
     start = begins(stop, seconds[rows], rank)
@@ -76,12 +79,18 @@ def spans(subject: Subject) -> Gantt | None:
     if n_cut:
         caption += (f'; {n_cut} pause(s) of all ranks, between runs, are '
                     'cut out')
+    caption += f'.{left_out}'
     return Gantt(
         'ranks', 'Records of each rank', 'seconds',
         [f'rank {r}' for r in range(rank.max() + 1)], rank.tolist(), start,
         stop, [words.index(Status(int(s))) for s in subject.status[rows]],
         [(s.name.lower(), STATUS_COLOURS[s.name.lower()]) for s in words],
-        rows.tolist(), caption + '.')
+        rows.tolist(), caption)
+
+
+def part_of(shown: int, n: int, what: str) -> str:
+    """Say that a figure shows the first of many; '' where it shows all."""
+    return f' The first {shown:,} of {n:,} {what}.' if shown < n else ''
 
 
 def begins(stop: Any, seconds: Any, rank: Any) -> Any:
@@ -128,4 +137,5 @@ def shares(ranks: list[dict[str, float]]) -> Bars:
         [Series(name, [r[name] for r in shown], colour)
          for name, colour in kinds],
         'work: evaluations and optimiser; pull: waiting for records; '
-        'storage: writing results; idle: after the list had ended.', True)
+        'storage: writing results; idle: after the list had ended.'
+        + part_of(len(shown), len(ranks), 'ranks'), True)
