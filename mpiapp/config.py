@@ -90,7 +90,8 @@ def parser(cls: type, program: str, about: str) -> argparse.ArgumentParser:
     """Build the command-line parser of an options dataclass."""
     command = f'python -m mpiapp.{program}'
     made = _Parser(
-        prog=command, usage=f'mpirun -n P {command} [options]',
+        prog=command,
+        usage=f'{getattr(cls, "launcher", "mpirun -n P ")}{command} [options]',
         description=about, allow_abbrev=False,
         epilog=getattr(cls, 'exit_codes', EXIT_CODES))
     made.add_argument('--version', action='version',

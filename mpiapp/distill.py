@@ -26,8 +26,14 @@ def share(value: float) -> str:
     return '' if 0 < value < 1 else 'must be between 0 and 1'
 
 
+class Alone:
+    """Options of an action that is one process."""
+
+    launcher: ClassVar[str] = ''
+
+
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Alone):
     """Options of `distill train`."""
 
     exit_codes: ClassVar[str] = (
@@ -106,12 +112,13 @@ def train(words: Sequence[str]) -> int:
     if prepared.left_out:
         log.info('left out     %d structures with molecules of --valid',
                  prepared.left_out)
-    if options.dry_run:
-        return 0
-    training.check_folder(asked, prepared, options.resume, options.overwrite)
     from mpiapp.potentials.mace.reference import settle_torch
     settle_torch(options.threads, options.device)
-    with StopWatch(limit) as watch:
+    more = (asked, prepared, options.resume, options.overwrite)
+    if options.dry_run:
+        training.check_folder(*more)
+        return 0
+    with training.begun(*more), StopWatch(limit) as watch:
         done = training.run(asked, prepared, lambda: bool(watch.check()),
                             log.info)
     code = 0 if done else 4
@@ -129,7 +136,7 @@ def label(words: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class TestOptions:
+class TestOptions(Alone):
     """Options of `distill test`."""
 
     exit_codes: ClassVar[str] = (
@@ -192,19 +199,17 @@ def test(words: Sequence[str]) -> int:
     from mpiapp import potentials
     from mpiapp.data_files import data_file
     from mpiapp.distillation import frames, testing
-    from mpiapp.distillation.kept import Kept
-    from mpiapp.store.output import check_output
     from mpiapp.workers.label_plan import teacher_options
-    stem = Path(options.output)
-    check_output(stem.with_suffix('.json'))
+    paths = testing.Paths.of(options.output)
     names = [options.model, *filter(None, [options.compare])]
     models = [teacher_options(n if n == 'student' else f'mace:{n}',
                               options.threads, options.device,
                               options.backend) for n in names]
     models = [potentials.resolve(model) for model in models]
+    paths.check([*options.data, options.smiles_csv, *names])
     files = options.data or (str(data_file('distill/test.xyz.gz')),)
     found = [f for path in files for f in frames.read(path)]
-    table = testing.read_smiles(
+    table = testing.read_molecules(
         options.smiles_csv or str(data_file('distill/relaxed.csv')))
     trial = testing.Trial(
         options.proofs, options.dimers, testing.first_of(
@@ -214,16 +219,15 @@ def test(words: Sequence[str]) -> int:
     teacher = potentials.build(potentials.obtain(teacher_options(
         options.teacher, options.threads, options.device)))
     opened = [testing.opened(m, found, trial) for m in models]
-    kept = Kept(stem.with_suffix('.parts.json'))
     reports = []
-    for name, model in zip(names, opened):
-        log.info('model        %s', name)
-        reports.append(testing.prove(model, teacher, found, trial, kept,
-                                     log.info))
-    paths = testing.write(stem, reports)
-    kept.drop()
-    print(paths[1].read_text('utf-8').split('\n## Errors')[0])
-    print(f'report {paths[0]} and {paths[1]}')
+    with testing.kept_at(paths) as kept:
+        for name, model in zip(names, opened):
+            log.info('model        %s', name)
+            reports.append(testing.prove(model, teacher, found, trial, kept,
+                                         log.info))
+        text = testing.write(paths, reports)
+    print(text.split('\n## Errors')[0])
+    print(f'report {paths.json} and {paths.markdown}')
     return verdict(options, reports)
 
 
@@ -244,7 +248,7 @@ def verdict(options: TestOptions, reports: Sequence[Any]) -> int:
 
 
 @dataclass(frozen=True)
-class BundleOptions:
+class BundleOptions(Alone):
     """Options of `distill bundle`."""
 
     exit_codes: ClassVar[str] = (
@@ -311,6 +315,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
 
 
 def require_one_process(action: str) -> None:

@@ -1,7 +1,7 @@
 """`distill label`: options, and all between them and the engine."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +11,8 @@ from mpiapp.data_files import data_file
 from mpiapp.errors import InputError
 from mpiapp.parallel.launch import DONE, World
 from mpiapp.program import (
-    check_files, check_molecules, check_shared, output_folder, result_options,
-    result_path, run_options
+    beside, check_files, check_molecules, check_shared, output_folder,
+    result_options, result_path, run_options
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ ABOUT = ('Make and label training structures over MPI ranks: mpirun -n P '
 SOURCES = ('conformer', 'fragment', 'md', 'relax', 'rattle', 'stack', 'slip',
            't_shape', 'contact')
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
+#: options that name files or potentials: their contents count on resume
+NAMES = frozenset({'teacher', 'sampler', 'smiles_csv', 'smi', 'smiles',
+                   'held_back', 'models', 'against'})
 #: --max-failed that stands for a tenth of --total
 A_TENTH = -1
 
@@ -129,8 +132,7 @@ def settle(options: Options) -> Options:
         path = Path(options.output)
         if path.suffix != '.h5' or path.name == '.h5':
             raise InputError(f'--output {path}: the name must end in .h5')
-        options = replace(options, output_dir=str(path.parent),
-                          output_prefix=path.stem)
+        options = beside(options, path)
     if options.select == 'committee' and len(options.models) < 2:
         raise InputError('--select committee needs two --models at least')
     if options.models and options.select != 'committee':
@@ -180,7 +182,7 @@ def run(world: World, options: Options) -> int:
         if isinstance(found, int):
             return found
         prepared, ready = found
-    outcome = engine.run(world, prepared.plan, worker_of(
+    outcome = engine.run(world, with_blanks(prepared), worker_of(
         options, prepared, ready=ready))
     with agree(comm, 'writing the structures'):
         if comm.rank == 0:
@@ -213,10 +215,9 @@ def prepare(options: Options) -> Prepared:
     table, source = read_molecules(
         options.smiles_csv, options.smi, options.smiles)
     look(table, Recipe())
-    held = {} if options.held_back == 'none' else read_held_back(
-        data_file('distill/held_back.csv') if options.held_back == 'default'
-        else options.held_back)
-    subjects = subjects_of(table.rows, held, options.max_atoms)
+    held = held_back_file(options)
+    subjects = subjects_of(table.rows, read_held_back(held) if held else {},
+                           options.max_atoms)
     potentials = chosen_potentials(options)
     settings = LabelSettings(
         options.min_distance, options.force_ceiling, options.md_steps,
@@ -232,8 +233,33 @@ def prepare(options: Options) -> Prepared:
                   result_path(options)),
         settings, subjects, items, potentials)
     if options.dry_run:
-        check_start(prepared.plan)
+        check_start(prepared.plan if options.select == 'none'
+                    else pool_plan(options, prepared))
     return prepared
+
+
+def held_back_file(options: Options) -> Path | None:
+    """Return the file of the molecules that are held back, if any are."""
+    if options.held_back == 'none':
+        return None
+    return data_file('distill/held_back.csv') \
+        if options.held_back == 'default' else Path(options.held_back)
+
+
+def pool_plan(options: Options, prepared: Prepared) -> Plan:
+    """Return what the engine is to do to make the pool of --select."""
+    return replace(prepared.plan, result=pool_path(options), settings={
+        **prepared.plan.settings, 'labels': False})
+
+
+def with_blanks(prepared: Prepared) -> Plan:
+    """Return the plan, which then names the rows without a result."""
+    from mpiapp.workers.label import known_values
+
+    def blank(row: int) -> dict[str, Any]:
+        return known_values(prepared.items[row], prepared.subjects.all,
+                            prepared.settings.valid)
+    return replace(prepared.plan, blank=blank)
 
 
 def pool_path(options: Options) -> Path:
@@ -265,7 +291,7 @@ def chosen_potentials(options: Options) -> dict[str, PotentialOptions]:
 def make_plan(
     options: Options, subjects: Subjects, items: Sequence[LabelItem],
     source: Mapping[str, Any], potentials: Mapping[str, PotentialOptions],
-    path: Path, teaches: bool = True,
+    path: Path,
 ) -> Plan:
     """Return what the engine is to do."""
     import numpy as np
@@ -278,11 +304,13 @@ def make_plan(
     from mpiapp.workers.label_plan import seconds_of
     roles = {role: describe(p) for role, p in potentials.items()}
     asked = {name: value for name, value in result_options(options).items()
-             if name not in ('output', 'threads_per_rank')}
+             if name != 'output'}
     settings = {
-        'results_version': RESULTS_VERSION, 'options': asked,
-        'potentials': roles, 'labels': teaches,
-        'items': digest_of(items),
+        'results_version': RESULTS_VERSION,
+        'options': {k: v for k, v in asked.items() if k not in NAMES},
+        'potentials': roles, 'labels': True, **contents(options),
+        'subjects': digest_of((s.name, s.row.smiles) for s in subjects.all),
+        'items': digest_of((i.kind, i.parts, i.number) for i in items),
         'shares': {s: SHARES[s] for s in options.sources}}
     meta = {
         'program': 'distill label', 'options': asked, 'settings': settings,
@@ -297,6 +325,7 @@ def make_plan(
         settings, [dict(source)], meta, run_options(options),
         resume=options.resume, overwrite=options.overwrite,
         retry_failed=options.retry_failed, save_every=options.save_every,
+        record_timeout=options.record_timeout,
         writer=options.writer, seconds=seconds_of(
             items, subjects.all, calculator_of(options.teacher),
             calculator_of(options.sampler), options.md_steps))
@@ -318,10 +347,18 @@ def describe(options: PotentialOptions) -> dict[str, str]:
     return found
 
 
-def digest_of(items: Sequence[LabelItem]) -> str:
-    """Return a digest of all items, in their order."""
+def contents(options: Options) -> dict[str, Any]:
+    """Return the checksums of files that decide what is labelled."""
+    from mpiapp.potentials import file_sha256
+    held = held_back_file(options)
+    return {'held_back': file_sha256(str(held)) if held else 'none',
+            'against': [file_sha256(path) for path in options.against]}
+
+
+def digest_of(facts: Iterable[tuple[Any, ...]]) -> str:
+    """Return a digest of facts in their order."""
     import hashlib
-    text = '\n'.join(f'{i.kind} {i.parts} {i.number}' for i in items)
+    text = '\n'.join(map(repr, facts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -352,10 +389,11 @@ def select(
     from mpiapp.store.reader import load
     from mpiapp.workers import label_plan
     comm = world.comm
-    path = pool_path(options)
-    plan = replace(prepared.plan, result=path, settings={
-        **prepared.plan.settings, 'labels': False})
-    outcome = engine.run(world, plan, worker_of(options, prepared, False))
+    plan = pool_plan(options, prepared)
+    path = plan.result
+    outcome = engine.run(world, replace(
+        plan, blank=with_blanks(prepared).blank),
+        worker_of(options, prepared, False))
     if outcome.stopped:
         return outcome.exit_code(options.max_failed, options.strict)
     found = None
@@ -412,5 +450,8 @@ def finish(options: Options, prepared: Prepared, outcome: Outcome) -> None:
     campaign = load(path)
     if (campaign.table.status == Status.CONVERGED).any():
         frames.write_xyz(path.with_suffix('.xyz'), frames.read_h5(path))
+    else:
+        # of an earlier run, which this one replaces
+        path.with_suffix('.xyz').unlink(missing_ok=True)
     print(closing(campaign.table, prepared.subjects.left_out, path))
     print(outcome.verdict(options.max_failed, options.strict), flush=True)

@@ -91,8 +91,6 @@ def run_relaxation(world: World, options: Options, spool: Path) -> int:
         engine.log.info('%s', binding.table(world.placements))
         if options.model == 'student':
             engine.log.warning('%s', STUDENT)
-        if options.model_path:
-            engine.log.warning('%s', model_note(options.model_path))
         if crowding := binding.crowding(world.placements):
             engine.log.warning('warning: %s', crowding)
     prepared: Prepared | None = None
@@ -169,14 +167,6 @@ def greeting(options: Options) -> str:
     return (f'mpiapp {mpiapp.__version__} reopt: {what}, '
             f'{method_name(options)}, fmax {options.fmax:g} eV/A, at most '
             f'{options.max_steps} steps')
-
-
-def model_note(path: str) -> str:
-    """Warn of a model file, naming its hash where it can be read."""
-    from mpiapp.potentials import file_sha256
-    digest = f', sha256 {file_sha256(path)}' if Path(path).is_file() else ''
-    return (f'note: {path}{digest}: a model file is a Python pickle, and '
-            'loading one runs what is in it; use none that you do not trust')
 
 
 def method_name(options: Options) -> str:

@@ -16,13 +16,14 @@ import pytest
 from mpiapp import distill as program
 from mpiapp import labelling
 from mpiapp.chemistry.molecules import TableRow
+from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.config import parser, read_options
 from mpiapp.distillation import bundling, frames, proofs, testing, verdicts
 from mpiapp.errors import InputError
 from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
 from mpiapp.store.reader import load
-from mpiapp.workers.label_items import Subject
+from mpiapp.workers.label_items import Subject, read_held_back
 from mpiapp.workers.label_plan import valid_names
 from tests.distillation import small
 from tests.jobs import Ended, needs_mpirun, run, run_and
@@ -180,9 +181,9 @@ def test_a_teacher_that_fails_leaves_rows_that_say_so(
 def test_a_pool_is_labelled_where_structures_are_new(
     folder: Path, serial: Path,
 ) -> None:
-    ended = label(folder, 'chosen', '--select', 'distance', '--total', 4,
-                  '--pool', 12, '--against', serial, '--sources',
-                  'rattle', 'slip')
+    more = ('--select', 'distance', '--total', 4, '--pool', 12, '--against',
+            serial, '--sources', 'rattle', 'slip')
+    ended = label(folder, 'chosen', *more)
     assert ended.code == 0, ended.output
     assert 'chosen       4 of 12' in ended.output
     pool = load(folder / 'chosen_pool.h5')
@@ -191,6 +192,10 @@ def test_a_pool_is_labelled_where_structures_are_new(
     with pytest.raises(InputError, match='structure 0 .* no finite energy'):
         frames.read(folder / 'chosen_pool.h5')
     assert len(frames.read(folder / 'chosen_pool.h5', labels=False)) == 12
+    # a preview of the same command goes on with the pool
+    assert labelling.prepare(labelling.settle(read_options(
+        labelling.Options, 'distill label', '', [str(w) for w in (*words(
+            folder, 'chosen'), *more, '--resume', '--dry-run')][1:])))
     xs = [pool.ragged('x', i) for i in range(12)]
     for i in range(4):
         x = found.ragged('x', i)
@@ -230,6 +235,7 @@ def test_a_committee_chooses_where_it_disagrees(
     (['--smiles', 'CO', '--models', 'a.model'], 'belongs to --select'),
     (['--smiles', 'CO', '--pool', '5'], 'belongs to --select'),
     (['--smiles', 'CO', '--select', 'distance', '--pool', '5'], 'less than'),
+    (['--smiles', 'CO', '--output', 'x.h5', '--output-dir', 'y'], 'not both'),
     (['--smiles', 'CO', '--resume', '--overwrite'], 'exclude')])
 def test_options_that_contradict_are_refused(
     more: list[str], fault: str,
@@ -259,6 +265,99 @@ def test_what_cannot_be_labelled_is_refused_before_any_work(
     with pytest.raises(InputError, match=fault):
         labelling.prepare(options)
     assert not list(tmp_path.iterdir())
+
+
+def prepared(folder: Path, *more: object) -> labelling.Prepared:
+    """Return what a small run would do."""
+    return labelling.prepare(labelling.settle(read_options(
+        labelling.Options, 'distill label', '', [
+            '--total', '4', '--output', str(folder / 'x.h5'), '--resume',
+            *map(str, more)])))
+
+
+def test_a_run_goes_on_with_the_same_molecules_alone(
+    tmp_path: Path,
+) -> None:
+    from mpiapp.store.folder import differences
+
+    def settings(folder: str, held: str, *smiles: str) -> Any:
+        path = tmp_path / folder
+        path.mkdir(exist_ok=True)
+        (path / 'held.csv').write_text(f'name,smiles\nx,{held}\n')
+        return prepared(tmp_path, '--held-back', path / 'held.csv',
+                        '--smiles', *smiles).plan.settings
+
+    first = settings('a', 'CCN', 'CCO', 'CC#N')
+    assert differences(first, settings('b', 'CCN', 'CCO', 'CC#N')) == []
+    for held, smiles, names in (
+            ('CCC', ('CCO', 'CC#N'), ['held_back']),
+            ('CCN', ('CCO', 'CCS'), ['subjects'])):
+        found = differences(first, settings('a', held, *smiles))
+        assert [line.split(':')[0] for line in found] == names
+
+
+def test_rows_without_a_result_say_what_they_would_be(
+    tmp_path: Path,
+) -> None:
+    plan = labelling.with_blanks(prepared(tmp_path, '--smiles', 'CCO'))
+    assert plan.blank is not None
+    row = plan.blank(0)
+    assert row['kind'] in labelling.SOURCES
+    assert row['molecule'].startswith('molecule_1') and row['n_atoms']
+
+
+def test_without_labels_no_earlier_extxyz_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import types
+
+    import pandas as pd
+    ready = prepared(tmp_path, '--smiles', 'CCO')
+    (tmp_path / 'x.xyz').write_text('of an earlier run')
+    table = pd.DataFrame({'kind': ['md'], 'reason': ['teacher'],
+                          'status': [int(Status.FAILED)]})
+    monkeypatch.setattr('mpiapp.store.reader.load',
+                        lambda _: types.SimpleNamespace(table=table))
+    outcome: Any = types.SimpleNamespace(verdict=lambda *_: '')
+    labelling.finish(labelling.Options(), ready, outcome)
+    assert not (tmp_path / 'x.xyz').exists()
+
+
+@pytest.mark.parametrize('kind', ['md', 'relax', 'stack'])
+def test_a_row_that_takes_too_long_has_no_label(kind: str) -> None:
+    import time
+    import types
+
+    from mpiapp.potentials import PotentialOptions, build
+    from mpiapp.workers.label import LabelSettings, LabelWorker
+    from mpiapp.workers.label_items import LabelItem, subjects_of
+    teacher, calls = build(PotentialOptions('lj')), []
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(teacher, name)
+
+        def evaluate(self, batch: Any) -> Any:
+            calls.append(1)
+            time.sleep(0.02)
+            return teacher.evaluate(batch)
+
+    subjects = subjects_of(table_of(['c1ccccc1']).rows, {}, 50).all
+    parts = (0, 0) if kind == 'stack' else (0,)
+    stream: Any = types.SimpleNamespace(stopping=lambda: False)
+    slow: Any = Slow()
+
+    def row(limit: float | None) -> tuple[Any, int]:
+        calls.clear()
+        worker = LabelWorker(LabelSettings(record_timeout=limit, md_steps=24),
+                             subjects, [LabelItem(kind, parts, 1)], teacher,
+                             slow)
+        return worker.row_of(0, stream).values, len(calls)
+
+    (cut, few), (whole, all_) = row(0.1), row(None)
+    assert cut['status'] == Status.UNCONVERGED and 'energy' not in cut
+    assert cut['reason'] == 'time_limit' != whole.get('reason')
+    assert few <= 5 < all_
 
 
 def report(name: str, **numbers: float) -> dict[str, Any]:
@@ -330,9 +429,9 @@ def test_a_model_that_failed_somewhere_is_refused(
 
 
 @pytest.mark.parametrize('change, said', [
-    ({'data': 'd2'}, "data: was 'd1', is 'd2'"),
-    ({'teacher': {'name': 'gfn1'}}, "teacher.name: was 'gfn2', is 'gfn1'"),
-    ({'trial': {'picoseconds': 1.0}}, 'picoseconds: was 10.0, is 1.0'),
+    ({'data': 'd2'}, 'data: was "d1", now "d2"'),
+    ({'teacher': {'name': 'gfn1'}}, 'teacher.name: was "gfn2", now "gfn1"'),
+    ({'trial': {'picoseconds': 1.0}}, 'picoseconds: was 10.0, now 1.0'),
     ({'trial': 3}, 'no report')])
 def test_reports_on_unlike_trials_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
@@ -449,6 +548,60 @@ def test_an_interrupted_test_goes_on_after_the_last_proof(
     assert not parts.exists()
 
 
+def test_a_report_keeps_the_name_that_it_is_given(tmp_path: Path) -> None:
+    assert program.main([*quick(tmp_path)[:-1], '--output',
+                         str(tmp_path / 'r_0.1')]) == 0
+    assert {p.name for p in tmp_path.glob('r*')} == {
+        'r_0.1.json', 'r_0.1.md'}
+    for text in ('r_0.5', 'r_0.5.json', 'r_0.5.md'):
+        assert testing.Paths.of(text).json == Path('r_0.5.json')
+
+
+@pytest.mark.parametrize('name, fault', [
+    ('r.json', 'no report'), ('r.md', 'no report'),
+    ('test.json', 'which is read')])
+def test_a_report_replaces_reports_alone(
+    tmp_path: Path, name: str, fault: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = quick(tmp_path)
+    (tmp_path / name).write_text('{"mine": 1}')
+    if fault == 'which is read':
+        words += ['--data', str(tmp_path / name), '--output',
+                  str(tmp_path / 'test')]
+    assert program.main(words) == 2
+    assert fault in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
+def test_two_tests_do_not_write_one_report(tmp_path: Path) -> None:
+    paths = testing.Paths.of(str(tmp_path / 'r'))
+    with testing.kept_at(paths):
+        with pytest.raises(InputError, match='another job works on'):
+            with testing.kept_at(paths):
+                pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('output, fault', [
+    ('new.json', 'which is read'), ('', 'is a folder'),
+    ('new.json/x/y.model', 'is not a folder')])
+def test_a_model_is_put_in_no_wrong_place(
+    tmp_path: Path, output: str, fault: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / 'new.model').write_text('new')
+    text = json.dumps(report('new', force_mae=1.0))
+    for name in ('new', 'old'):
+        (tmp_path / f'{name}.json').write_text(text)
+    line = ['bundle', '--model', str(tmp_path / 'new.model'), '--report',
+            str(tmp_path / 'new.json'), '--against',
+            str(tmp_path / 'old.json'), '--output', str(tmp_path / output)]
+    assert program.main(line) == 2
+    assert fault in capsys.readouterr().err
+    assert (tmp_path / 'new.json').read_text() == text
+
+
 def test_proofs_of_another_trial_are_not_taken(tmp_path: Path) -> None:
     from mpiapp.distillation.kept import Kept
     one: dict[str, Any] = {
@@ -482,13 +635,35 @@ def test_all_models_are_checked_before_any_is_proved(
 
 def test_the_bundled_molecules_are_small_and_full_size() -> None:
     from mpiapp.data_files import data_file
-    table = testing.read_smiles(str(data_file('distill/relaxed.csv')))
-    held = testing.read_smiles(str(data_file('distill/held_back.csv')))
+    table = testing.read_molecules(str(data_file('distill/relaxed.csv')))
+    held = testing.read_molecules(str(data_file('distill/held_back.csv')))
     assert set(table.values()) <= set(held.values())
     chosen = testing.first_of(table, 4, 2)
     sizes = [len(proofs.atomic_numbers(t)) for t in chosen.values()]
     assert max(sizes[:4]) < 30 and min(sizes[4:]) > 150 and len(sizes) == 6
     assert len(testing.first_of(table, 1, 0)) == 1
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
+    path = tmp_path / 'm.csv'
+    path.write_text('\ufeffname,smiles\r\nethanol,CCO\r\n', 'utf-8')
+    assert testing.read_molecules(path) == {'ethanol': 'CCO'}
+    assert read_held_back(path) == {'CCO': 'ethanol'}
+
+
+@pytest.mark.parametrize('text, fault', [
+    ('Name,smiles\nx,CO\n', 'no column name in the first line; found Name'),
+    ('', 'no column name and smiles'),
+    ('name,smiles\nx,CO\nshort\n', r"row 2 \(short\): the SMILES ''"),
+    ('name,smiles\nx,C1C\n', r"row 1 \(x\): the SMILES 'C1C'")])
+def test_a_table_with_a_fault_is_refused_with_its_place(
+    tmp_path: Path, text: str, fault: str,
+) -> None:
+    path = tmp_path / 'm.csv'
+    path.write_text(text)
+    for read in (testing.read_molecules, read_held_back):
+        with pytest.raises(InputError, match=fault):
+            read(path)
 
 
 def test_unknown_actions_and_files_are_refused(
@@ -501,6 +676,41 @@ def test_unknown_actions_and_files_are_refused(
     assert program.main(['test', '--model', str(tmp_path / 'none')]) == 2
     assert program.main(['bundle']) == 2
     assert 'no action teach' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('obtained', ['teacher', 'start'])
+def test_a_model_file_is_warned_of_with_its_hash_once(
+    tmp_path: Path, data_dir: Path, obtained: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from mpiapp import potentials
+    from mpiapp.distillation.training import energies_of
+    from mpiapp.workers.label_plan import teacher_options
+    bundled = data_dir / 'models' / 'student.model'
+    path = tmp_path / 'mine.model'
+    path.write_bytes(bundled.read_bytes())
+
+    def obtain(text: str) -> None:
+        with caplog.at_level('WARNING', 'mpiapp'):
+            if obtained == 'start':
+                energies_of(text.removeprefix('mace:'))
+            else:
+                potentials.obtain(teacher_options(text, 1, 'cpu'))
+
+    for text in (f'mace:{path}', f'mace:{path}', f'mace:{bundled}'):
+        obtain(text)
+    said = [r.getMessage() for r in caplog.records if 'pickle' in
+            r.getMessage()]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(said) == 1 and f'{path}, sha256 {digest}' in said[0]
+
+
+def test_the_help_starts_one_process_where_several_are_refused() -> None:
+    for cls in (program.TrainOptions, program.TestOptions,
+                program.BundleOptions):
+        assert 'mpirun' not in parser(cls, 'distill', '').format_help()
+    assert 'usage: mpirun -n P python -m mpiapp.distill label' in \
+        parser(labelling.Options, 'distill label', '').format_help()
 
 
 @needs_mpirun

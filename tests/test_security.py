@@ -171,7 +171,7 @@ def test_a_model_that_is_named_is_loaded_with_a_warning_and_its_hash(
 ) -> None:
     import hashlib
     model = tmp_path / 'x.model'
-    model.write_bytes(b'no model at all')
+    model.write_bytes(b'\x80no model at all')
     done = run('reopt', '--model-path', model, '--dry-run')
     assert done.code == 2, done.output
     assert 'a model file is a Python pickle' in done.output

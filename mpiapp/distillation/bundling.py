@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mpiapp.distillation import verdicts
-from mpiapp.distillation.training import differences
 from mpiapp.errors import InputError
+from mpiapp.store.files import replacing
+from mpiapp.store.folder import differences
+from mpiapp.store.output import check_output, check_written
 from mpiapp.workers.label_plan import described
 
 #: what `bundle` reads of a report
@@ -29,8 +31,10 @@ def bundle(
         Refused: it is not better, not proved, or too large; with the
             numbers.
     """
-    from mpiapp.store.files import replacing
-    new, old = _report(report), _report(against)
+    check_output(output, create=False)
+    # to take the place of a model is what it is for, unlike that of a report
+    check_written([output], [report, against], True)
+    new, old = read_report(report), read_report(against)
     check_alike(new, old)
     content = model.read_bytes()
     if hashlib.sha256(content).hexdigest() != new['sha256']:
@@ -46,6 +50,7 @@ def bundle(
         raise Refused(f'{model} is not proved:\n{why}\n{text}')
     if not better:
         raise Refused(f'{model} is not better than {old["model"]}:\n{text}')
+    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as part:
         part.write_bytes(content)
     return [text, f'bundled {output}, sha256 {new["sha256"]}']
@@ -69,7 +74,12 @@ class Refused(Exception):
     """A model is refused for bundling."""
 
 
-def _report(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> dict[str, Any]:
+    """Return a report of `distill test`.
+
+    Raises:
+        InputError: it can't be read, or is none.
+    """
     try:
         found: dict[str, Any] = json.loads(path.read_text('utf-8'))
         for name, kind in KEYS.items():

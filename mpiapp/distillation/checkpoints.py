@@ -14,6 +14,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +96,30 @@ def save(
 
     `state` are the trainer's states by name.
     """
-    import torch
-
-    from mpiapp.store.files import replacing
     point = next(p for p in curve(job) if p['epoch'] == epoch) \
         if validated else None
     job.checkpoints.mkdir(parents=True, exist_ok=True)
-    with replacing(job.checkpoints / f'{job.tag}_epoch-{epoch}.pt') as part:
-        torch.save({**state, 'point': point}, part)
+    _write(job.checkpoints / f'{job.tag}_epoch-{epoch}.pt',
+           {**state, 'point': point})
     if point is None or not math.isfinite(point['loss']):
         return
     best = read_best(job)
     if best is None or point['loss'] < best['point']['loss']:
-        with replacing(best_path(job)) as part:
-            torch.save({'model': state['model'], 'point': point}, part)
+        _write(best_path(job), {'model': state['model'], 'point': point})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint by way of memory.
+
+    PyTorch's own writing hides why it fails, such as a full disk.
+    """
+    import torch
+
+    from mpiapp.store.files import replacing
+    packed = BytesIO()
+    torch.save(dict(content), packed)
+    with replacing(path) as part:
+        part.write_bytes(packed.getvalue())
 
 
 def load(job: Job, epoch: int) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
+import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from mpiapp.records import Floats, Status
 
 #: joins the names of the molecules of a dimer
 PLUS = '+'
+#: begins a value that ASE reads as JSON
+JSON = '_JSON '
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,15 +128,42 @@ def write_xyz(path: Path, frames: Iterable[Frame]) -> None:
     from mpiapp.store.files import replacing
     with replacing(path) as part, open(part, 'w', encoding='utf-8') as out:
         for frame in frames:
-            split = f'split={frame.split} ' if frame.split else ''
+            split = f'split={quoted(frame.split)} ' if frame.split else ''
             out.write(
                 f'{len(frame.numbers)}\nProperties=species:S:1:pos:R:3:'
                 f'REF_forces:R:3 REF_energy={frame.energy!r} '
-                f'config_type={frame.kind} mol="{frame.molecule}" {split}'
+                f'config_type={quoted(frame.kind)} '
+                f'mol={quoted(frame.molecule)} {split}'
                 'energy_unit=eV force_unit=eV/Angstrom pbc="F F F"\n')
             for z, x, f in zip(frame.numbers, frame.positions, frame.forces):
                 values = ' '.join(f'{v:.8f}' for v in (*x, *f))
                 out.write(f'{chemical_symbols[z]:2s} {values}\n')
+
+
+@lru_cache
+def quoted(text: str) -> str:
+    """Return a text as a value of an extxyz comment that ASE reads back.
+
+    ASE takes quotes and backslashes away and makes numbers and truth values
+    of what looks like some: such texts are written as its JSON.
+    """
+    looks = all(map(_converted, re.findall(r'[^\s,]+', text)))
+    if looks or not text.isprintable() or set(text) & set('"\\') \
+            or text.startswith(JSON):
+        text = JSON + json.dumps(text)
+    escaped = text.replace('\\', '\\\\').replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _converted(word: str) -> bool:
+    """Tell whether ASE makes something else of a word than a text."""
+    if word in ('T', 'F') or word.lower() in ('true', 'false'):
+        return True
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
@@ -175,9 +207,10 @@ def elements_of(frames: Iterable[Frame]) -> set[int]:
 
 
 def digest(frames: Iterable[Frame]) -> str:
-    """Return a digest of elements, positions and forces, in their order."""
+    """Return a digest of names, structures and labels, in their order."""
     found = hashlib.sha256()
     for f in frames:
+        found.update(f'{f.molecule}\n{f.kind}\n{float(f.energy)!r}\n'.encode())
         found.update(f.numbers.tobytes())
         found.update(f.positions.tobytes() + f.forces.tobytes())
     return found.hexdigest()

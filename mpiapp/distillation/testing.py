@@ -1,16 +1,18 @@
 """`distill test`: all proofs of a model in one report, JSON and Markdown."""
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mpiapp.chemistry.smiles_input import table_of
+from mpiapp.chemistry.molecules import check_names
+from mpiapp.distillation import bundling
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
 from mpiapp.distillation.evaluating import Atoms, Failed
@@ -18,9 +20,14 @@ from mpiapp.distillation.frames import Frame
 from mpiapp.distillation.kept import Kept
 from mpiapp.distillation.training import symbols
 from mpiapp.errors import InputError
+from mpiapp.locks import take_lock
 from mpiapp.potentials import PotentialOptions, build, obtain
 from mpiapp.potentials.base import Potential
 from mpiapp.records import Structure
+from mpiapp.store.files import replacing
+from mpiapp.store.output import check_output, check_written
+from mpiapp.store.provenance import package_versions
+from mpiapp.workers.label_items import read_smiles
 
 #: proofs by name, in their order
 PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
@@ -78,20 +85,15 @@ def first_of(
                  *list(found[True].items())[:n_large]])
 
 
-def read_smiles(path: str) -> dict[str, str]:
+def read_molecules(path: str | Path) -> dict[str, str]:
     """Return SMILES by name of a CSV file with name and smiles.
 
     Raises:
-        InputError: unreadable, or a SMILES that is.
+        InputError: unreadable, a SMILES that is, or a name twice.
     """
-    try:
-        with open(path, newline='', encoding='utf-8') as file:
-            found = {r['name']: r['smiles'] for r in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f'{path}: {type(error).__name__}: {error}') from \
-            error
-    table_of(list(found.values()))
-    return found
+    rows = read_smiles(path)
+    check_names(Path(path), rows)
+    return {row.name: row.smiles for row in rows}
 
 
 @dataclass(frozen=True)
@@ -227,22 +229,85 @@ def backends(
         replace(model, backend=name), sample)) for name in available()]
 
 
-def write(stem: Path, reports: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Write STEM.json and STEM.md; the first model is the one tested."""
-    from mpiapp.store.files import replacing
-    from mpiapp.store.provenance import package_versions
+@dataclass(frozen=True)
+class Paths:
+    """The files of a report: STEM.json and what lies beside it."""
+
+    stem: Path
+
+    @classmethod
+    def of(cls, text: str) -> Paths:
+        """Return those of --output, which may end in .json or .md."""
+        path = Path(text)
+        known = path.suffix in ('.json', '.md')
+        return cls(path.with_suffix('') if known else path)
+
+    def ending(self, end: str) -> Path:
+        """Return the file of that ending; a dot in the name stays."""
+        return self.stem.with_name(self.stem.name + end)
+
+    @property
+    def json(self) -> Path:
+        """The report for programs."""
+        return self.ending('.json')
+
+    @property
+    def markdown(self) -> Path:
+        """The report for people."""
+        return self.ending('.md')
+
+    def check(self, read: Iterable[str]) -> None:
+        """Check that a report may be written; one before is replaced.
+
+        Raises:
+            InputError: a file there is no report, or it is read, or the
+                folder can't be written.
+        """
+        check_output(self.json, create=False)
+        check_written([self.json, self.markdown], read, True)
+        if self.json.exists():
+            bundling.read_report(self.json)
+        if self.markdown.exists() and '\n## Goals\n' not in \
+                self.markdown.read_text('utf-8', 'replace'):
+            raise InputError(f'{self.markdown} is no report of `distill '
+                             'test`: choose another name for the output')
+
+
+@contextmanager
+def kept_at(paths: Paths) -> Iterator[Kept]:
+    """Hand out the proofs that are done, until the report is written.
+
+    Raises:
+        InputError: another process works on this report.
+    """
+    paths.json.parent.mkdir(parents=True, exist_ok=True)
+    lock = paths.ending('.lock')
+    with os.fdopen(take_lock(lock, paths.json)):
+        try:
+            kept = Kept(paths.ending('.parts.json'))
+            yield kept
+            kept.drop()
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def write(paths: Paths, reports: Sequence[Mapping[str, Any]]) -> str:
+    """Write both reports, return that for people.
+
+    The first model is the one tested.
+    """
     whole = dict(reports[0], packages=package_versions())
     if len(reports) > 1:
         better, rows = verdicts.comparison(
             reports[0]['numbers'], reports[1]['numbers'])
         whole.update(compared_with=reports[1]['model'], better=better,
                      comparison=rows, other=dict(reports[1]))
-    paths = [stem.with_suffix('.json'), stem.with_suffix('.md')]
-    with replacing(paths[0]) as part:
+    text = markdown(whole)
+    with replacing(paths.json) as part:
         part.write_text(json.dumps(whole, indent=1), 'utf-8')
-    with replacing(paths[1]) as part:
-        part.write_text(markdown(whole), 'utf-8')
-    return paths
+    with replacing(paths.markdown) as part:
+        part.write_text(text, 'utf-8')
+    return text
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -3,18 +3,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpiapp.data_files import data_file
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation.frames import Frame
 from mpiapp.errors import InputError
+from mpiapp.locks import take_lock
+from mpiapp.store.files import replacing
+from mpiapp.store.folder import differences
+from mpiapp.store.output import check_output, check_written, in_the_way
+
+if TYPE_CHECKING:
+    from mpiapp.distillation.checkpoints import Job
 
 #: options of the trainer that are ours to set
 OURS = frozenset({
@@ -25,6 +35,8 @@ OURS = frozenset({
     'atomic_numbers', 'swa', 'start_swa', 'foundation_model'})
 #: file of what decides a training
 SETTINGS = 'settings.json'
+#: folders that the trainer writes
+WORK = ('checkpoints', 'results', 'logs')
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,8 @@ def prepare(asked: TrainSettings) -> Prepared:
             Path(asked.start).read_bytes()).hexdigest()
     else:
         options['E0s'] = 'average'
+    from mpiapp.distillation import trainer
+    trainer.parsed(job_of(asked, options))
     settings = {'recipe': options, 'seed': asked.seed, **digest}
     return Prepared(train, valid, left_out, options, settings)
 
@@ -179,7 +193,10 @@ def energies_of(path: str) -> dict[int, float]:
     Raises:
         InputError: no MACE model.
     """
+    from mpiapp.potentials.mace import files
     from mpiapp.potentials.mace.loading import load
+    files.check(path)
+    files.warn(path)
     model = load(path, 'float64', 'cpu')
     return {int(z): float(e) for z, e in zip(model.numbers, model.e0)}
 
@@ -190,39 +207,98 @@ def symbols(numbers: set[int]) -> str:
     return ' '.join(chemical_symbols[z] for z in sorted(numbers))
 
 
+def files_of(asked: TrainSettings) -> list[Path]:
+    """Return the files of a training that are no folders of the trainer.
+
+    Raises:
+        InputError: the name of the model is no name of a file.
+    """
+    name = asked.name
+    if Path(name).name != name or f'{name}.json' == SETTINGS:
+        raise InputError(f'--name {name}: must be the name of a file without '
+                         'folder, and another than settings')
+    return [asked.folder / each for each in (
+        'train.xyz', 'valid.xyz', f'{name}.model', f'{name}.json')]
+
+
 def check_folder(
     asked: TrainSettings, prepared: Prepared, resume: bool, overwrite: bool,
 ) -> None:
-    """Make the folder ready: new, to be gone on with, or replaced.
+    """Check that a training may begin or go on; changes nothing.
+
+    A training that was refused or stopped before its first checkpoint has
+    nothing to lose: another one may begin there.
 
     Raises:
-        InputError: a training is there and neither is asked for, or it
-            differs from what is asked for.
+        InputError: files that are not ours are in the way, or a training is
+            there and neither is asked for, or it differs from what is asked
+            for.
     """
-    from mpiapp.store.files import replacing
     path = asked.folder / SETTINGS
-    text = json.dumps(prepared.settings, indent=1, sort_keys=True)
-    if path.exists() and overwrite:
-        for name in ('checkpoints', 'results', 'logs'):
-            shutil.rmtree(asked.folder / name, ignore_errors=True)
-        path.unlink()
-    if path.exists():
-        if not resume:
-            raise InputError(f'{asked.folder} holds a training already: use '
-                             '--resume to continue or --overwrite')
-        before, now = _settings(path), json.loads(text)
-        changed = differences(before, now)
-        if changed:
-            raise InputError(
-                '--resume: the training there is another one\n' + '\n'.join(
-                    f'  {line}' for line in changed) + '\nstart in another '
-                'folder, with --start for its weights')
+    check_output(path, create=False)
+    check_written(
+        [*files_of(asked), path],
+        [*asked.data, *asked.valid, asked.start, asked.recipe],
+        overwrite or path.exists())
+    if overwrite or not has_begun(asked.folder):
         return
+    if not resume:
+        raise in_the_way([asked.folder])
+    changed = differences(_settings(path), plain(prepared.settings))
+    if changed:
+        raise InputError(
+            '--resume: the training there is another one\n' + '\n'.join(
+                f'  {line}' for line in changed) + '\nstart in another '
+            'folder, with --start for its weights')
+
+
+def has_begun(folder: Path) -> bool:
+    """Tell whether a folder holds a training that is worth something."""
+    return (folder / SETTINGS).exists() and any(
+        [*folder.glob('checkpoints/*.pt'), *folder.glob('*.model')])
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are read from JSON."""
+    found: dict[str, Any] = json.loads(json.dumps(settings))
+    return found
+
+
+@contextmanager
+def begun(
+    asked: TrainSettings, prepared: Prepared, resume: bool, overwrite: bool,
+) -> Iterator[None]:
+    """Hold the folder of a training, made ready for it, during a block.
+
+    Raises:
+        InputError: see `check_folder`; another process works there.
+    """
+    check_folder(asked, prepared, resume, overwrite)
     asked.folder.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(take_lock(asked.folder / 'lock', asked.folder)):
+        # again, under the lock: the other process may just have ended
+        check_folder(asked, prepared, resume, overwrite)
+        _make_ready(asked, prepared, overwrite)
+        yield
+
+
+def _make_ready(
+    asked: TrainSettings, prepared: Prepared, overwrite: bool,
+) -> None:
+    """Clear away what was there, unless it goes on, and write the input."""
+    path = asked.folder / SETTINGS
+    if overwrite or not has_begun(asked.folder):
+        if path.exists():
+            for name in WORK:
+                shutil.rmtree(asked.folder / name, ignore_errors=True)
+        for file in files_of(asked):
+            file.unlink(missing_ok=True)
+    # first of all: with it the other files are known as ours
+    with replacing(path) as part:
+        part.write_text(json.dumps(prepared.settings, indent=1,
+                                   sort_keys=True), 'utf-8')
     labelled.write_xyz(asked.folder / 'train.xyz', prepared.train)
     labelled.write_xyz(asked.folder / 'valid.xyz', prepared.valid)
-    with replacing(path) as part:
-        part.write_text(text, 'utf-8')
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -237,20 +313,6 @@ def _settings(path: Path) -> dict[str, Any]:
                      'begin anew with --overwrite')
 
 
-def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], where: str = '',
-) -> list[str]:
-    """Return what differs in two mappings, a line each."""
-    found = []
-    for key in sorted(set(before) | set(now)):
-        a, b = before.get(key), now.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f'{where}{key}.')
-        elif a != b:
-            found.append(f'{where}{key}: was {a!r}, is {b!r}')
-    return found
-
-
 def counts(frames: Sequence[Frame]) -> str:
     """Say in a line what a set holds."""
     kinds = Counter(f.kind for f in frames)
@@ -258,6 +320,15 @@ def counts(frames: Sequence[Frame]) -> str:
     return (f'{len(frames)} structures, '
             f'{sum(len(f.numbers) for f in frames)} atoms ({text}'
             f'{", ..." if len(kinds) > 6 else ""})')
+
+
+def job_of(asked: TrainSettings, options: Mapping[str, Any]) -> Job:
+    """Return what the trainer is to do."""
+    from mpiapp.distillation.checkpoints import Job
+    return Job(asked.folder, asked.name, options, asked.seed,
+               asked.max_epochs, asked.device,
+               Path(asked.start) if asked.start else None,
+               asked.fast and asked.device == 'cpu')
 
 
 def run(
@@ -271,12 +342,8 @@ def run(
     Raises:
         InputError: an option or a start does not fit, or all has diverged.
     """
-    from mpiapp.distillation import checkpoints, trainer
-    job = checkpoints.Job(
-        asked.folder, asked.name, prepared.options, asked.seed,
-        asked.max_epochs, asked.device,
-        Path(asked.start) if asked.start else None,
-        asked.fast and asked.device == 'cpu')
+    from mpiapp.distillation import trainer
+    job = job_of(asked, prepared.options)
     progress = trainer.train(job, stopping)
     if progress.atom_steps:
         tell(f'{progress.steps} steps, '
@@ -295,18 +362,20 @@ def run(
 
 
 def write_result(
-    job: Any, model: Any, best: Mapping[str, float], prepared: Prepared,
+    job: Job, model: Any, best: Mapping[str, float], prepared: Prepared,
     tell: Callable[[str], None],
 ) -> None:
     """Write NAME.model and NAME.json beside one another."""
     import torch
 
     from mpiapp.distillation.checkpoints import curve
-    from mpiapp.store.files import replacing
     from mpiapp.store.provenance import package_versions
     path = job.folder / f'{job.name}.model'
+    # by way of memory: PyTorch's own writing hides why it fails
+    content = BytesIO()
+    torch.save(model, content)
     with replacing(path) as part:
-        torch.save(model, part)
+        part.write_bytes(content.getvalue())
     points = curve(job)
     about = {
         'model': path.name, 'bytes': path.stat().st_size,
@@ -316,7 +385,7 @@ def write_result(
         'curve': points, 'settings': prepared.settings,
         'train': counts(prepared.train), 'valid': counts(prepared.valid),
         'packages': package_versions()}
-    with replacing(path.with_suffix('.json')) as part:
+    with replacing(job.folder / f'{job.name}.json') as part:
         part.write_text(json.dumps(about, indent=1), 'utf-8')
     tell(f'best epoch {best["epoch"]} of {len(points)}: validation MAE of '
          f'forces {best["mae_f"]:.1f} meV/A, of energies '

@@ -5,6 +5,7 @@ dynamics and relaxations run with a sampler, which may be the teacher.
 """
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from mpiapp.chemistry.arrangements import (
 from mpiapp.chemistry.checks import check_elements, check_structure
 from mpiapp.chemistry.novelty import descriptor, disagreement
 from mpiapp.optimize import optimizer as make_optimizer
+from mpiapp.optimize.tasks import TIME_LIMIT
 from mpiapp.potentials.base import Potential
 from mpiapp.records import (
     RUN, Batch, Column, Finished, Floats, Rejection, Row, Schema, Status,
@@ -116,6 +118,7 @@ class LabelWorker:
         self.optimizer = make_optimizer('lbfgs')
         self._prepared: dict[int, embedding.Subject] = {}
         self._monomers: dict[int, Structure | Rejection] = {}
+        self._deadline = math.inf
 
     def __call__(self, stream: Stream) -> Iterator[Finished | Suspended]:
         """Yield a `Finished` for each item, `Suspended` at a stop."""
@@ -130,11 +133,13 @@ class LabelWorker:
         item = self.items[number]
         row = known_values(item, self.subjects, self.settings.valid)
         began = time.perf_counter()
+        self._deadline = began + (self.settings.record_timeout or math.inf)
         n_atoms = 0
         try:
             built = self._built(number, item, stream)
             n_atoms = len(built.structure.numbers)
             row.update(geometry(built))
+            self._left()
             self._check(built, row)
             self._label(built, row)
         except (Stopped, KeyboardInterrupt):
@@ -142,6 +147,10 @@ class LabelWorker:
         except Rejection as error:
             row.update(status=int(Status.REJECTED), reason=error.reason,
                        message=error.message)
+        except OutOfTime:
+            row.update(status=int(Status.UNCONVERGED), reason=TIME_LIMIT,
+                       message='longer than --record-timeout '
+                       f'{self.settings.record_timeout:g} s')
         except Exception as error:
             text = traceback.format_exception_only(error)[-1].strip()
             row.update(status=int(Status.FAILED), reason='internal_error',
@@ -149,6 +158,17 @@ class LabelWorker:
         seconds = time.perf_counter() - began
         row['seconds'] = seconds
         return Finished(number, row, n_atoms, seconds)
+
+    def _left(self) -> float:
+        """Return the seconds that are left for the running row.
+
+        Raises:
+            OutOfTime: none are.
+        """
+        left = self._deadline - time.perf_counter()
+        if left <= 0:
+            raise OutOfTime
+        return left
 
     def _check(self, built: Built, row: Row) -> None:
         """Refuse what is no physical structure; see `Rejection`."""
@@ -208,6 +228,7 @@ class LabelWorker:
 
         Raises:
             Rejection: it can't be made.
+            OutOfTime: it takes too long.
             Stopped: the job is stopping.
         """
         names = [self.subjects[i].name for i in item.parts]
@@ -251,6 +272,7 @@ class LabelWorker:
         recipe = embedding.Recipe(folded=FOLDED, seed=self.settings.seed)
         outcome = ''
         for k in range(TRIES):
+            self._left()
             found = embedding.attempt(subject, recipe, number + k)
             if found.positions is not None:
                 return replace(subject.structure, positions=found.positions)
@@ -287,10 +309,17 @@ class LabelWorker:
         self, start: Structure, positions: Floats, steps: int, fmax: float,
         stream: Stream,
     ) -> Floats:
-        """Return positions after so many steps downhill at most."""
-        legs = Legs(self.sampler, self.optimizer, fmax,
-                    self.settings.record_timeout, stream.stopping)
+        """Return positions after so many steps downhill at most.
+
+        Raises:
+            OutOfTime: fewer steps were made: where they end depends on the
+                machine.
+        """
+        legs = Legs(self.sampler, self.optimizer, fmax, self._left(),
+                    stream.stopping)
         end, _ = legs.relax(start.numbers, positions, steps)
+        if end.outcome == TIME_LIMIT:
+            raise OutOfTime
         if not np.isfinite(end.positions).all() or end.outcome in (
                 'nan', 'calculator_error'):
             raise Rejection('sampler', f'{self.sampler.name}: {end.outcome} '
@@ -318,6 +347,7 @@ class LabelWorker:
             for _ in range(max(1, steps)):
                 if stream.stopping():
                     raise Stopped(b'')
+                self._left()
                 v += 0.5 * TIME_STEP * force / mass
                 x = x + TIME_STEP * v
                 force = self._forces(self.sampler, start, x)[1]
@@ -329,6 +359,10 @@ class LabelWorker:
 
 class CalculationError(Exception):
     """A potential can't compute a structure."""
+
+
+class OutOfTime(Exception):
+    """The time of a row is up."""
 
 
 def joined(parts: Sequence[Structure]) -> Structure:

@@ -57,20 +57,42 @@ class Subjects:
     left_out: tuple[str, ...]
 
 
+def read_smiles(path: str | Path) -> list[TableRow]:
+    """Return the rows of a CSV file with the columns name and smiles.
+
+    Raises:
+        InputError: unreadable, a column is missing, a row without name, a
+            SMILES that is none.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file, strict=True)
+            found = reader.fieldnames or ()
+            missing = [n for n in ('name', 'smiles') if n not in found]
+            if missing:
+                raise InputError(
+                    f'{path}: no column {" and ".join(missing)} in the first '
+                    f'line; found {", ".join(found) or "nothing"}')
+            return [table_row(path, i, {
+                'r_group': '', 'screen_group': '', 'name': values['name'],
+                'smiles': values['smiles']})
+                for i, values in enumerate(reader, 1)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f'{path}: the table of SMILES cannot be read: '
+                         f'{error}') from error
+
+
 def read_held_back(path: str | Path) -> dict[str, str]:
     """Return the names of molecules never to be trained on, by SMILES.
 
     Raises:
-        InputError: unreadable, no columns name and smiles, a bad SMILES.
+        InputError: see `read_smiles`.
     """
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file))
-        return {canonical(r['smiles']): r['name'] for r in rows}
-    except (OSError, KeyError, csv.Error, ValueError, TypeError,
-            RuntimeError) as error:
-        raise InputError(f'--held-back {path}: {type(error).__name__}: '
-                         f'{error}') from error
+        return {canonical(r.smiles): r.name for r in read_smiles(path)}
+    except InputError as error:
+        raise InputError(f'--held-back {error}') from error
 
 
 def subjects_of(

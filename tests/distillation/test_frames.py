@@ -33,6 +33,29 @@ def test_extxyz_keeps_structures_and_labels(
             new.energy, new.molecule, new.kind)
 
 
+@pytest.mark.parametrize('name', [
+    '4"-ethanol', 'back\\slash', "5'-amine", 'a=b', '007', '1 2', 'T', 'nan',
+    'two\nlines', ' ', '_JSON 1', 'γ-lactone', '{x} [y]+1,2-diol', ''])
+def test_any_name_is_read_back(tmp_path: Path, name: str) -> None:
+    made = [replace(f, molecule=name, kind=name, split=split)
+            for f, split in zip(small.frames(2), ('valid', 'train'))]
+    frames.write_xyz(tmp_path / 'a.xyz', made)
+    found = frames.read(tmp_path / 'a.xyz')
+    assert [(f.molecule, f.kind, f.split) for f in found] == [
+        (name, name, 'valid'), (name, name, 'train')]
+
+
+@pytest.mark.parametrize('change', [
+    {'energy': 50.0}, {'molecule': 'x'}, {'kind': 'md'}])
+def test_a_digest_tells_other_labels_and_names(
+    change: dict[str, Any],
+) -> None:
+    made = small.frames(2)
+    other = [made[0], replace(made[1], **change)]
+    assert frames.digest(made) == frames.digest(list(made))
+    assert frames.digest(made) != frames.digest(other)
+
+
 def test_no_molecule_is_in_both_sets() -> None:
     made = [replace(f, molecule=f'm{i % 40}')
             for i, f in enumerate(small.frames(120))]

@@ -155,9 +155,10 @@ def test_failed_rows_are_gaps_of_the_report(toy: Potential) -> None:
 def test_two_models_are_compared_in_one_report(tmp_path: Path) -> None:
     pair = [report('new', force_mae=29.0, slip=0.1),
             report('old', force_mae=42.0, slip=1.0)]
-    paths = testing.write(tmp_path / 'r', pair)
-    found = json.loads(paths[0].read_text())
+    paths = testing.Paths(tmp_path / 'r')
+    text = testing.write(paths, pair)
+    found = json.loads(paths.json.read_text())
     assert found['better'] and len(found['comparison']) == 2
-    text = paths[1].read_text()
+    assert paths.markdown.read_text() == text
     assert '## Against old: better' in text
     assert '| 29 | True |' in text

@@ -1,6 +1,7 @@
 """Train small models: exact, started, interrupted, refused."""
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpiapp import distill as program
 from mpiapp.distillation import frames, training
-from mpiapp.errors import InputError
+from mpiapp.errors import InputError, StoreError
 from tests.distillation import small
 
 #: rounding of float64 sums in another order, relative to the largest entry
@@ -36,8 +38,8 @@ def run(
 ) -> tuple[bool, list[str]]:
     told: list[str] = []
     prepared = training.prepare(settings)
-    training.check_folder(settings, prepared, resume, False)
-    done = training.run(settings, prepared, stopping, told.append)
+    with training.begun(settings, prepared, resume, False):
+        done = training.run(settings, prepared, stopping, told.append)
     return done, told
 
 
@@ -269,8 +271,88 @@ def test_a_training_is_not_mixed_with_another(
     with pytest.raises(InputError, match='--resume to continue'):
         training.check_folder(trained, prepared, False, False)
     other = replace(trained, recipe=str(small.recipe(tmp_path, lr=0.01)))
-    with pytest.raises(InputError, match='lr: was 0.005, is 0.01'):
+    with pytest.raises(InputError, match='lr: was 0.005, now 0.01'):
         training.check_folder(other, training.prepare(other), True, False)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize('more, fault', [
+    (['--data', 'DATA'], 'student.model exist'),
+    (['--data', 'DATA', '--resume'], 'student.model exist'),
+    (['--overwrite'], 'train.xyz, which is read'),
+    (['--overwrite', '--name', 'a/b'], '--name a/b'),
+    (['--overwrite', '--name', 'settings'], '--name settings'),
+    (['--output-dir', 'FOLDER/train.xyz/x'], 'is not a folder'),
+    (['--output-dir', 'FOLDER/new', '--device', 'cuda'], 'no CUDA device')])
+def test_files_that_are_not_of_a_training_are_left_alone(
+    data: Path, tmp_path: Path, more: list[str], fault: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    (tmp_path / 'train.xyz').write_bytes(data.read_bytes())
+    (tmp_path / 'student.model').write_text('mine')
+    words = ['train', '--data', str(tmp_path / 'train.xyz'), '--recipe',
+             str(small.recipe(tmp_path)), '--valid-share', '0.3',
+             '--output-dir', str(tmp_path),
+             *(w.replace('FOLDER', str(tmp_path)).replace(
+                 'DATA', str(data)) for w in more)]
+    before = snapshot(tmp_path)
+    assert program.main(words) == 2
+    assert fault in capsys.readouterr().err
+    assert snapshot(tmp_path) == before
+
+
+def test_two_trainings_are_not_mixed_in_one_folder(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = copied(trained, tmp_path)
+    prepared = training.prepare(settings)
+    with training.begun(settings, prepared, True, False):
+        with pytest.raises(InputError, match='another job works on'):
+            run(settings, resume=True)
+    with training.begun(settings, prepared, True, False):
+        assert (settings.folder / 'tiny.model').exists()
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_training(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = copied(trained, tmp_path, seed=1)
+    with training.begun(settings, training.prepare(settings), False, True):
+        assert {p.name for p in settings.folder.iterdir()} == {
+            'train.xyz', 'valid.xyz', 'settings.json', 'mace.log', 'lock'}
+
+
+def test_a_full_disk_is_told_and_the_model_is_as_it_was(
+    trained: training.TrainSettings, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = copied(trained, tmp_path, max_epochs=3)
+    before = (settings.folder / 'tiny.model').read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, 'full')
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(StoreError, match='the disk is full'):
+        run(settings, resume=True)
+    assert (settings.folder / 'tiny.model').read_bytes() == before
+
+
+def test_errors_of_storing_end_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(words: Any) -> int:
+        raise StoreError('cannot write x: the disk is full')
+
+    monkeypatch.setitem(program.ACTIONS, 'train', full)
+    assert program.main(['train']) == 1
+    assert capsys.readouterr().err == \
+        'error: cannot write x: the disk is full\n'
 
 
 def test_the_same_basis_starts_at_the_same_function(
@@ -282,10 +364,10 @@ def test_the_same_basis_starts_at_the_same_function(
     start = trained.folder / 'tiny.model'
     settings = asked(tmp_path, data, start=str(start), max_epochs=1)
     prepared = training.prepare(settings)
-    training.check_folder(settings, prepared, False, False)
     job = checkpoints.Job(settings.folder, 'tiny', prepared.options,
                           start=start, max_epochs=1)
-    progress = trainer.train(job, lambda: True)
+    with training.begun(settings, prepared, False, False):
+        progress = trainer.train(job, lambda: True)
     old = torch.load(start, weights_only=False).state_dict()
     for name, values in progress.model.state_dict().items():
         assert torch.equal(values, old[name].reshape(values.shape)), name
@@ -302,10 +384,10 @@ def test_a_longer_reach_starts_near_the_same_function(
         tmp_path, data, start=str(trained.folder / 'tiny.model'),
         recipe=str(small.recipe(tmp_path, **changes)), max_epochs=1)
     prepared = training.prepare(settings)
-    training.check_folder(settings, prepared, False, False)
     job = checkpoints.Job(settings.folder, 'tiny', prepared.options,
                           start=Path(settings.start), max_epochs=1)
-    progress = trainer.train(job, lambda: True)
+    with training.begun(settings, prepared, False, False):
+        progress = trainer.train(job, lambda: True)
     assert 0 < progress.misfit < most
 
 
@@ -317,6 +399,10 @@ def test_a_start_of_another_shape_is_refused(
         recipe=str(small.recipe(tmp_path, hidden_irreps='6x0e')))
     with pytest.raises(InputError, match='only the radial basis may differ'):
         run(settings)
+    # nothing is lost: with a recipe that fits it begins there
+    fits = replace(settings, recipe=str(small.recipe(tmp_path)))
+    with training.begun(fits, training.prepare(fits), False, False):
+        pass
 
 
 @pytest.mark.parametrize('more, fault', [
@@ -394,6 +480,7 @@ def test_an_option_the_trainer_lacks_is_told(
                      recipe=str(small.recipe(tmp_path, colour='red')))
     with pytest.raises(InputError, match='colour'):
         run(settings)
+    assert not settings.folder.exists()
 
 
 @pytest.mark.parametrize('name', ['cpu', 'gpu'])

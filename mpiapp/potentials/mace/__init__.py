@@ -105,12 +105,14 @@ def obtain(
 ) -> PotentialOptions:
     """Return options with a file, downloaded if need be, and a back end.
 
+    Warns of a file that the user named: see `files.warn`.
     `auto` weighs the predicted work `atom_steps` against the start of the
     back ends; see `choosing`.  Its `native` has one thread.
     """
     if options.model_path is None:
         path = files.download(options.model or files.BUNDLED)
         options = resolve(replace(options, model_path=path))
+    files.warn(str(options.model_path))
     from mpiapp.potentials.mace.choosing import choose_backend
     return choose_backend(options, structures_sample, atom_steps)
 

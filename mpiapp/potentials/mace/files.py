@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import sys
@@ -9,12 +10,16 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 
 from mpiapp.data_files import data_file
+from mpiapp.potentials.base import file_sha256
 from mpiapp.potentials.mace.importing import import_mace
 from mpiapp.records import InputError
+
+log = logging.getLogger(__name__)
 
 #: the bundled model and its file
 BUNDLED = 'student'
@@ -82,6 +87,19 @@ def _fault(path: str, head: bytes) -> str:
         return '' if whole else 'the file is truncated'
     # PyTorch before 1.6 wrote bare pickles, protocol 2 and up
     return '' if head.startswith(b'\x80') else 'not a PyTorch file'
+
+
+@lru_cache
+def warn(path: str) -> None:
+    """Warn of a model file that the user named, once, with its hash.
+
+    To be called before it is loaded, by one rank.
+    """
+    own = [bundled_path(), *map(cached_path, SIZES)]
+    if Path(path) not in own:
+        log.warning('note: %s, sha256 %s: a model file is a Python pickle, '
+                    'and loading one runs what is in it; use none that you '
+                    'do not trust', path, file_sha256(path))
 
 
 def download(size: str) -> str:
