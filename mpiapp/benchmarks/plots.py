@@ -20,8 +20,9 @@ Rows = Sequence[Mapping[str, Any]]
 SIZE = (6.4, 4.2)
 #: labels of a legend at most
 MOST = 12
-#: colours after the first ten, their pale sisters
-PALE = ['#aec7e8', '#ffbb78', '#98df8a', '#ff9896', '#c5b0d5']
+#: of Matplotlib's tab20: the ten of its usual cycle, and two pale ones
+COLOURS = ['#1f77b4', '#ff7f0e', '#2ca02c', '#d62728', '#9467bd', '#8c564b',
+           '#e377c2', '#7f7f7f', '#bcbd22', '#17becf', '#aec7e8', '#ffbb78']
 #: labels that a legend inside the picture may have
 FEW = 4
 
@@ -34,7 +35,7 @@ def draw_all(content: Mapping[str, Any], stem: Path) -> list[Path]:
     written = []
     for name, draw in PICTURES.items():
         figure, axes = pyplot.subplots(figsize=SIZE, layout='constrained')
-        axes.set_prop_cycle(color=[f'C{i}' for i in range(10)] + PALE)
+        axes.set_prop_cycle(color=COLOURS)
         if draw(axes, content):
             add_legend(figure, axes)
             path = stem.with_name(f'{stem.name}_{name}.png')
