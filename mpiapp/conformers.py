@@ -43,7 +43,7 @@ class Options(Shared):
     """Options of `conformers`."""
 
     smiles_csv: str = option(
-        '', 'molecule table (name, r_group, screen_group, smiles); row '
+        '', 'molecule table (name, smiles; r_group, screen_group); row '
         'number from 1 = tag mseq', group='input', metavar='FILE')
     smi: str = option(
         '', 'file with a line `SMILES name` for each molecule',

@@ -62,7 +62,7 @@ class Options(Shared):
         'gfn2', 'what moves atoms in dynamics and relaxations: student, '
         'gfn2, or any teacher', group='method', metavar='NAME')
     smiles_csv: str = option(
-        '', 'molecule table (name, r_group, screen_group, smiles)',
+        '', 'molecule table (name, smiles; r_group, screen_group)',
         group='input', metavar='FILE')
     smi: str = option('', 'file with a line `SMILES name` for each molecule',
                       group='input', metavar='FILE')

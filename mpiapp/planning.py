@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpiapp.records import Structure
     from mpiapp.refinement import StageRun
     from mpiapp.structures import Collection
+    from mpiapp.workers.reading import FileRecords
     from mpiapp.workers.refine import Stage
     from mpiapp.workers.relax import RelaxSettings, RelaxWorker
 
@@ -246,19 +247,24 @@ def settings_of(
 def make_worker(options: Options, prepared: Prepared) -> RelaxWorker:
     """Load the potential and return the worker of this rank."""
     from mpiapp.potentials import build
-    from mpiapp.workers.reading import FileRecords
     from mpiapp.workers.relax import RelaxWorker
-    records = FileRecords(
-        prepared.collection, prepared.table, stems_of(prepared.collection),
-        options.charge_policy, options.allow_mismatch)
     sample = guard_sample(prepared.collection)
     potential = build(prepared.chosen, sample)
     rough = None
     if options.two_stage:
         from mpiapp.potentials.mace.first_stage import build_first
         rough = build_first(prepared.chosen, potential, sample)
-    return RelaxWorker(relax_settings(options, prepared.on_device), records,
-                       potential, rough, sample)
+    return RelaxWorker(relax_settings(options, prepared.on_device),
+                       records_of(options, prepared), potential, rough,
+                       sample)
+
+
+def records_of(options: Options, prepared: Prepared) -> FileRecords:
+    """Return what reads and judges the records of the input."""
+    from mpiapp.workers.reading import FileRecords
+    return FileRecords(
+        prepared.collection, prepared.table, stems_of(prepared.collection),
+        options.charge_policy, options.allow_mismatch)
 
 
 def relax_settings(options: Options, on_device: bool) -> RelaxSettings:

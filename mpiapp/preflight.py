@@ -9,7 +9,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -144,7 +145,10 @@ def computed(world: World, options: Options, spool: Path) -> list[Finding]:
     if any(f.verdict == FAIL for f in findings):
         return [*findings, Finding('time', NOTE, 'not predicted')]
     assert potential is not None
-    return [*findings, check_time(world, options, found, potential)]
+    mine = potential
+    return [*findings,
+            on_root(world.comm, 'records', lambda: acceptable(options, mine)),
+            check_time(world, options, found, potential)]
 
 
 def check_input(
@@ -197,18 +201,58 @@ def space(options: Options, found: Input | None) -> str:
 
 
 def startable(options: Options) -> str:
-    """Check what `reopt` checks before it starts, without leaving a trace.
+    """Check what `reopt` checks before it starts, without leaving a trace."""
+    dry = of_a_dry_run(options)
+    with warnings_alone(), planning.spool_folder(dry) as spool:
+        planning.prepare(dry, spool)
+    return 'options, molecule table and stages are sound'
 
-    The options of this program alone are left out.
-    """
+
+def of_a_dry_run(options: Options) -> relaxation.Options:
+    """Return the options of `reopt --dry-run`, without those of our own."""
     from dataclasses import fields, replace
     plain = relaxation.Options(**{
         f.name: getattr(options, f.name)
         for f in fields(relaxation.Options)})
-    dry = replace(plain, dry_run=True)
-    with planning.spool_folder(dry) as spool:
-        planning.prepare(dry, spool)
-    return 'options, molecule table and stages are sound'
+    return replace(plain, dry_run=True)
+
+
+@contextmanager
+def warnings_alone() -> Iterator[None]:
+    """Leave out what is told once already, the choice of a back end."""
+    log = logging.getLogger('mpiapp')
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def acceptable(options: Options, potential: Potential) -> str:
+    """Judge the records as the job does before it relaxes them.
+
+    Raises:
+        Doubt: more are refused than --max-failed accepts.
+    """
+    from mpiapp.checks.table import Doubt
+    from mpiapp.workers.preview import look
+    from mpiapp.workers.relax import RelaxWorker
+    dry = of_a_dry_run(options)
+    with warnings_alone(), planning.spool_folder(dry) as spool:
+        prepared = planning.prepare(dry, spool)
+        found = look(prepared.plan, RelaxWorker(
+            planning.relax_settings(dry, False),
+            planning.records_of(dry, prepared), potential))
+    n_refused = sum(found.refused.values())
+    if not n_refused:
+        return f'{found.n_read} read, none is refused'
+    text = f'{n_refused} of {found.n_read} read are refused: ' + '; '.join(
+        f'{n} x {reason} ({found.messages[reason]})'
+        for reason, n in found.refused.most_common())
+    if n_refused > options.max_failed:
+        raise Doubt(f'{text}; the job would end with exit code 3')
+    return text
 
 
 def check_methods(

@@ -36,7 +36,7 @@ class Options(Computing, Ensembles):
         (), 'input files: sdf (V2000, V3000), mol, xyz, extxyz, each also '
         'as .gz', group='input', metavar='FILE')
     smiles_csv: str = option(
-        '', 'molecule table (name, r_group, screen_group, smiles); row '
+        '', 'molecule table (name, smiles; r_group, screen_group); row '
         'number from 1 = tag mseq; records are checked against it',
         group='input', metavar='FILE')
     allow_mismatch: bool = option(

@@ -25,8 +25,8 @@ def attempt(out: Path, *words: object) -> Ended:
 TABLES = {
     'no file': (None, 'cannot be read'),
     'empty file': ('', 'no column name'),
-    'missing column': ('name,r_group,smiles\nA,,C\n',
-                       'no column screen_group'),
+    'missing column': ('name,r_group,screen_group\nA,,\n',
+                       'no column smiles'),
     'no rows': (HEAD, 'has no rows'),
     'invalid SMILES': (HEAD + 'A,,,C1CC\n', "the SMILES 'C1CC' can not"),
     'no SMILES': (HEAD + 'A,,,\n', 'can not be read'),

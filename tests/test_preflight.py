@@ -43,6 +43,21 @@ def test_a_job_that_would_run_is_told_so_and_nothing_is_left(
     assert [p.name for p in tmp_path.iterdir()] == ['report.json']
 
 
+def test_records_that_would_be_refused_are_a_warning(
+    data_dir: Path, tmp_path: Path,
+) -> None:
+    some = data_dir / 'bad_inputs/good_bad_good_bad.sdf'
+    for most, verdict in ((0, 'warn '), (9, 'ok   ')):
+        done = run('preflight', *words(
+            data_dir, tmp_path, '--calculator', 'lj', '--max-failed', most,
+            '--sdf', some))
+        assert done.code == 0, done.output
+        line, = (line for line in done.output.splitlines()
+                 if line[6:].startswith('records'))
+        assert line.startswith(verdict) and 'are refused: ' in line
+        assert ('exit code 3' in line) == (verdict == 'warn ')
+
+
 @needs_mpirun
 def test_a_missing_input_is_the_only_fault_and_exit_code_2(
     data_dir: Path, tmp_path: Path,

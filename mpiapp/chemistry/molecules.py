@@ -18,6 +18,8 @@ from mpiapp.chemistry.graph import CACHE_SIZE, Graph, graph_of, molecule_of
 from mpiapp.records import InputError, Rejection, Structure
 
 COLUMNS = ('name', 'r_group', 'screen_group', 'smiles')
+#: those that a table must have
+REQUIRED = ('name', 'smiles')
 #: tags that name a molecule, the first choice first
 NAME_TAGS = ('name', 'Name', 'NAME', 'ID', '_Name', 'molname')
 #: mseq of a record without that tag
@@ -164,7 +166,7 @@ def _hill(symbols: Sequence[str], charge: int) -> str:
 
 
 def _check_columns(path: Path, found: Any) -> None:
-    missing = [name for name in COLUMNS if name not in found]
+    missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise InputError(f'{path}: no column {", ".join(missing)} in the '
                          f'first line; found {", ".join(found) or "nothing"}')
@@ -177,7 +179,7 @@ def table_row(
     from rdkit import Chem
     from rdkit.rdBase import BlockLogs
 
-    texts = [(values[name] or '').strip() for name in COLUMNS]
+    texts = [(values.get(name) or '').strip() for name in COLUMNS]
     with BlockLogs():
         molecule = Chem.MolFromSmiles(texts[-1]) if texts[-1] else None
     if molecule is None:

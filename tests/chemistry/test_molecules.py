@@ -108,9 +108,15 @@ def test_mismatches_without_mseq_are_named_by_record(embed, tmp_path):
     assert table.match(stranger, allow_mismatch=True).name == 'mol_7'
 
 
+def test_a_table_of_names_and_smiles_is_enough(tmp_path):
+    row, = _table(tmp_path, 'smiles,name\nCCO,ethanol\n').rows
+    assert (row.name, row.r_group, row.screen_group, row.smiles) == (
+        'ethanol', '', '', 'CCO')
+
+
 @pytest.mark.parametrize('text, message', [
     ('', 'no column name'),
-    ('name,r_group,smiles\n', 'no column screen_group'),
+    ('name,r_group\n', 'no column smiles'),
     (HEADER, 'no rows'),
     (HEADER + 'a,b,c,CCO\nb,b,c,C(C\n', r'row 2 \(b\)'),
     (HEADER + 'a,b,c,\n', r'row 1 \(a\)'),
