@@ -1,6 +1,7 @@
 """The back end that was chosen is a setting: kept on resume."""
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,11 @@ def chooses(monkeypatch):
     return Chooser
 
 
+def prepared_of(options):
+    """Return what comes before the work; nothing is compressed here."""
+    return planning.prepare(options, Path(options.output_dir))
+
+
 def options_for(tmp_path, data_dir, backend='auto', **changes):
     return relaxation.settle(relaxation.Options(
         backend=backend,
@@ -43,7 +49,7 @@ def start(prepared):
 
 def test_the_choice_is_stored_and_taken_over_on_resume(
         tmp_path, data_dir, chooses):
-    prepared = planning.prepare(options_for(tmp_path, data_dir))
+    prepared = prepared_of(options_for(tmp_path, data_dir))
     # the user's own structures decide
     assert chooses.asked == [('auto', 2)]
     # and what is to be done with them: 5 records of 117 atoms
@@ -51,7 +57,7 @@ def test_the_choice_is_stored_and_taken_over_on_resume(
     assert prepared.plan.settings['backend'] == 'poly'
     start(prepared)
     chooses.answer = 'reference'
-    again = planning.prepare(options_for(tmp_path, data_dir, resume=True))
+    again = prepared_of(options_for(tmp_path, data_dir, resume=True))
     assert chooses.asked[-1] == ('poly', 2)
     assert json.dumps(again.plan.settings) == json.dumps(
         prepared.plan.settings)
@@ -59,8 +65,8 @@ def test_the_choice_is_stored_and_taken_over_on_resume(
 
 def test_another_back_end_by_name_does_not_resume(
         tmp_path, data_dir, chooses):
-    start(planning.prepare(options_for(tmp_path, data_dir)))
-    changed = planning.prepare(options_for(
+    start(prepared_of(options_for(tmp_path, data_dir)))
+    changed = prepared_of(options_for(
         tmp_path, data_dir, resume=True, backend='reference'))
     assert changed.plan.settings['backend'] == 'reference'
     with pytest.raises(InputError, match='backend'):
@@ -68,9 +74,9 @@ def test_another_back_end_by_name_does_not_resume(
 
 
 def test_the_work_is_that_of_the_window(tmp_path, data_dir, chooses):
-    planning.prepare(options_for(tmp_path, data_dir))
+    prepared_of(options_for(tmp_path, data_dir))
     whole = chooses.atom_steps
-    planning.prepare(options_for(tmp_path, data_dir, end_index=1))
+    prepared_of(options_for(tmp_path, data_dir, end_index=1))
     assert chooses.atom_steps == pytest.approx(whole / 5, rel=0.05)
 
 
