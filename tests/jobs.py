@@ -107,6 +107,9 @@ def run_and(
             os.kill(pid, signal.SIGKILL)
         job.kill()
         raise
+    # ranks that were killed hold their locks until they are gone
+    while ranks_of(marker) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return Ended(job.returncode, output)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ def test_a_terminal_that_goes_away_leaves_the_partial_result(
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        # not as under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.setsid()
         os.close(os.open(os.ttyname(theirs), os.O_RDWR))
     job = start(tmp_path, '--records', '5000', stdout=theirs, stderr=theirs,
