@@ -394,7 +394,7 @@ def select(
     outcome = engine.run(world, replace(
         plan, blank=with_blanks(prepared).blank),
         worker_of(options, prepared, False))
-    if outcome.stopped or outcome.unfinished:
+    if outcome.unfinished:
         return outcome.exit_code(options.max_failed, options.strict)
     found = None
     with agree(comm, 'choosing from the pool'):

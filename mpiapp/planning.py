@@ -102,7 +102,8 @@ def prepare(options: Options, spool: Path) -> Prepared:
     wanted = window(options, len(collection))
     costs = cost_model(options.calculator, options.max_steps,
                        options.optimizer)
-    chosen = obtain(asked, guard_sample(collection),
+    sample = guard_sample(collection)
+    chosen = obtain(asked, sample,
                     costs.atom_steps(collection.n_atoms[wanted]).sum())
     check_space(result, size_of_results(RELAX, collection.n_atoms))
     on_device = device_program(options)
@@ -118,7 +119,7 @@ def prepare(options: Options, spool: Path) -> Prepared:
     if options.dry_run:
         check_start(plan)
     return Prepared(plan, collection, chosen, table, on_device,
-                    stage_runs(options, plan, guard_sample(collection)))
+                    stage_runs(options, plan, sample))
 
 
 def as_stored(

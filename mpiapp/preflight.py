@@ -135,7 +135,7 @@ def computed(world: World, options: Options, spool: Path) -> list[Finding]:
     """Collective: as `computing`, with a folder for unpacked files."""
     from mpiapp.checks.computing import try_method
     from mpiapp.checks.table import FAIL, NOTE, Finding, on_root
-    found, findings = check_input(world, options, spool)
+    found, prepared, findings = check_input(world, options, spool)
     chosen, potential, more = check_methods(world, options, found)
     findings += more
     for name in QUICK:
@@ -147,20 +147,23 @@ def computed(world: World, options: Options, spool: Path) -> list[Finding]:
     assert potential is not None
     mine = potential
     return [*findings,
-            on_root(world.comm, 'records', lambda: acceptable(options, mine)),
+            on_root(world.comm, 'records', lambda: acceptable(
+                options, prepared[0], mine)),
             check_time(world, options, found, potential)]
 
 
 def check_input(
     world: World, options: Options, spool: Path,
-) -> tuple[Input | None, list[Finding]]:
-    """Collective: index and read the input on rank 0.
+) -> tuple[Input | None, list[planning.Prepared], list[Finding]]:
+    """Collective: index and read the input on rank 0, prepare the job.
 
-    The other ranks get None, and see that they can open the files.
+    The other ranks get None and nothing, and see that they can open the
+    files.
     """
     from mpiapp.checks.computing import open_input, readable
     from mpiapp.checks.table import FAIL, on_all, on_root
     opened: list[Input] = []
+    prepared: list[planning.Prepared] = []
     words = planning.inputs(options)
 
     def read() -> str:
@@ -174,8 +177,8 @@ def check_input(
         findings.append(on_root(world.comm, 'disk space', lambda: space(
             options, found)))
         findings.append(on_root(
-            world.comm, 'start', lambda: startable(options)))
-    return found, findings
+            world.comm, 'start', lambda: startable(options, spool, prepared)))
+    return found, prepared, findings
 
 
 def seen(paths: Sequence[str]) -> str:
@@ -200,11 +203,15 @@ def space(options: Options, found: Input | None) -> str:
             f'{shutil.disk_usage(there).free / 1e6:.0f} MB free')
 
 
-def startable(options: Options) -> str:
-    """Check what `reopt` checks before it starts, without leaving a trace."""
-    dry = of_a_dry_run(options)
-    with warnings_alone(), planning.spool_folder(dry) as spool:
-        planning.prepare(dry, spool)
+def startable(
+    options: Options, spool: Path, prepared: list[planning.Prepared],
+) -> str:
+    """Check what `reopt` checks before it starts, without leaving a trace.
+
+    What that found out is put into `prepared`.
+    """
+    with warnings_alone():
+        prepared.append(planning.prepare(of_a_dry_run(options), spool))
     return 'options, molecule table and stages are sound'
 
 
@@ -229,7 +236,9 @@ def warnings_alone() -> Iterator[None]:
         log.setLevel(before)
 
 
-def acceptable(options: Options, potential: Potential) -> str:
+def acceptable(
+    options: Options, prepared: planning.Prepared, potential: Potential,
+) -> str:
     """Judge the records as the job does before it relaxes them.
 
     Raises:
@@ -238,12 +247,9 @@ def acceptable(options: Options, potential: Potential) -> str:
     from mpiapp.checks.table import Doubt
     from mpiapp.workers.preview import look
     from mpiapp.workers.relax import RelaxWorker
-    dry = of_a_dry_run(options)
-    with warnings_alone(), planning.spool_folder(dry) as spool:
-        prepared = planning.prepare(dry, spool)
-        found = look(prepared.plan, RelaxWorker(
-            planning.relax_settings(dry, False),
-            planning.records_of(dry, prepared), potential))
+    found = look(prepared.plan, RelaxWorker(
+        planning.relax_settings(options, False),
+        planning.records_of(options, prepared), potential))
     n_refused = sum(found.refused.values())
     if not n_refused:
         return f'{found.n_read} read, none is refused'

@@ -78,17 +78,8 @@ class MoleculeTable:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> MoleculeTable:
         """Read a CSV file; raises InputError for what is wrong with it."""
-        path = Path(path)
-        try:
-            with open(path, newline='', encoding='utf-8-sig') as source:
-                reader = csv.DictReader(source, strict=True)
-                _check_columns(path, reader.fieldnames or ())
-                rows = [table_row(path, i, values)
-                        for i, values in enumerate(reader, 1)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f'{path}: the molecule table cannot be read: '
-                             f'{error}') from error
-        check_names(path, rows)
+        rows = read_rows(path)
+        check_names(Path(path), rows)
         return cls(tuple(rows))
 
     def match(self, structure: Structure,
@@ -165,10 +156,29 @@ def _hill(symbols: Sequence[str], charge: int) -> str:
                    for symbol in order if counts.get(symbol))
 
 
+def read_rows(path: str | os.PathLike[str]) -> list[TableRow]:
+    """Return the rows of a CSV file, names that occur twice included.
+
+    Raises:
+        InputError: unreadable, a column is missing, a row without name, a
+            SMILES that is none.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as source:
+            reader = csv.DictReader(source, strict=True)
+            _check_columns(path, reader.fieldnames or ())
+            return [table_row(path, i, values)
+                    for i, values in enumerate(reader, 1)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f'{path}: the molecule table cannot be read: '
+                         f'{error}') from error
+
+
 def _check_columns(path: Path, found: Any) -> None:
     missing = [name for name in REQUIRED if name not in found]
     if missing:
-        raise InputError(f'{path}: no column {", ".join(missing)} in the '
+        raise InputError(f'{path}: no column {" and ".join(missing)} in the '
                          f'first line; found {", ".join(found) or "nothing"}')
 
 

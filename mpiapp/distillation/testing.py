@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mpiapp.chemistry.molecules import check_names
+from mpiapp.chemistry.molecules import MoleculeTable
 from mpiapp.distillation import bundling
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation import proofs, verdicts
@@ -27,7 +27,6 @@ from mpiapp.records import Structure
 from mpiapp.store.files import replacing
 from mpiapp.store.output import check_output, check_written
 from mpiapp.store.provenance import package_versions
-from mpiapp.workers.label_items import read_smiles
 
 #: proofs by name, in their order
 PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
@@ -91,9 +90,7 @@ def read_molecules(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: unreadable, a SMILES that is, or a name twice.
     """
-    rows = read_smiles(path)
-    check_names(Path(path), rows)
-    return {row.name: row.smiles for row in rows}
+    return {row.name: row.smiles for row in MoleculeTable.read(path).rows}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def plain(value: Any) -> Any:
         counted = [replace(s, values=c) for s, c in zip(
             value.series, value.counts, strict=True)]
         return {'kind': 'Histogram', **{
-            f.name: plain(getattr(value, f.name)) for f in fields(value)},
+            f.name: plain(getattr(value, f.name)) for f in fields(value)
+            if f.name not in ('series', 'edges')},
             'series': plain(counted),
             'edges': np.asarray(value.edges, np.float64).tolist()}
     if is_dataclass(value) and not isinstance(value, type):

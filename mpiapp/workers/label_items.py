@@ -1,7 +1,6 @@
 """What `distill label` labels: molecules, their pieces, and the items."""
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from mpiapp.chemistry.arrangements import DIMERS
 from mpiapp.chemistry.embedding import Recipe, facts
 from mpiapp.chemistry.fragments import canonical, fragments, has_aromatic
-from mpiapp.chemistry.molecules import TableRow, table_row
+from mpiapp.chemistry.molecules import TableRow, read_rows, table_row
 from mpiapp.errors import InputError
 from mpiapp.records import Rejection
 
@@ -57,40 +56,14 @@ class Subjects:
     left_out: tuple[str, ...]
 
 
-def read_smiles(path: str | Path) -> list[TableRow]:
-    """Return the rows of a CSV file with the columns name and smiles.
-
-    Raises:
-        InputError: unreadable, a column is missing, a row without name, a
-            SMILES that is none.
-    """
-    path = Path(path)
-    try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file, strict=True)
-            found = reader.fieldnames or ()
-            missing = [n for n in ('name', 'smiles') if n not in found]
-            if missing:
-                raise InputError(
-                    f'{path}: no column {" and ".join(missing)} in the first '
-                    f'line; found {", ".join(found) or "nothing"}')
-            return [table_row(path, i, {
-                'r_group': '', 'screen_group': '', 'name': values['name'],
-                'smiles': values['smiles']})
-                for i, values in enumerate(reader, 1)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f'{path}: the table of SMILES cannot be read: '
-                         f'{error}') from error
-
-
 def read_held_back(path: str | Path) -> dict[str, str]:
     """Return the names of molecules never to be trained on, by SMILES.
 
     Raises:
-        InputError: see `read_smiles`.
+        InputError: see `molecules.read_rows`.
     """
     try:
-        return {canonical(r.smiles): r.name for r in read_smiles(path)}
+        return {canonical(r.smiles): r.name for r in read_rows(path)}
     except InputError as error:
         raise InputError(f'--held-back {error}') from error
 
