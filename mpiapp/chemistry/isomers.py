@@ -63,7 +63,11 @@ def isomers(molecule: Any, policy: str) -> tuple[Any, ...]:
 
 
 def _open(molecule: Any) -> tuple[list[int], list[int]]:
-    """Return the atoms and the bonds that could have a label and have none."""
+    """Return the atoms and the bonds that could have a label and have none.
+
+    A double bond with an end that bears nothing but an implicit hydrogen,
+    as of an imine, can have none in a SMILES.
+    """
     from rdkit import Chem
 
     kinds = Chem.StereoType.Atom_Tetrahedral, Chem.StereoType.Bond_Double
@@ -72,7 +76,14 @@ def _open(molecule: Any) -> tuple[list[int], list[int]]:
         if info.type in kinds \
                 and info.specified != Chem.StereoSpecified.Specified:
             found[kinds.index(info.type)].append(info.centeredOn)
-    return found
+    atoms, bonds = found
+    return atoms, [i for i in bonds if _has_branches(
+        molecule.GetBondWithIdx(i))]
+
+
+def _has_branches(bond: Any) -> bool:
+    return all(atom.GetDegree() > 1
+               for atom in (bond.GetBeginAtom(), bond.GetEndAtom()))
 
 
 def _any_in_ring(molecule: Any) -> bool:

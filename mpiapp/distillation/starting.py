@@ -4,9 +4,15 @@ Everything but the radial functions is copied.  Where the cut-off, its
 envelope or the number of Bessel functions differ, the small networks that
 make the radial functions are fitted to those of the earlier model, so that
 the new model begins as nearly the same function with a longer reach.
+
+A model with more channels begins as exactly the function of a narrower one:
+the earlier channels are its first ones and get nothing from the others, which
+begin at random (growth as in Chen, Goodfellow, Shlens, Net2Net,
+arXiv:1511.05641, but with zeros in place of copies).
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 #: A; distances at which radial functions are compared
 GRID = (0.7, 400)
 FIT_STEPS = 300
+MAY_DIFFER = ('only the radial basis may differ, or its channels be more, '
+              'one of both at a time')
 
 
 def start_from(new: Any, old: Any) -> float:
@@ -28,9 +36,13 @@ def start_from(new: Any, old: Any) -> float:
     value of any of them, 0 where the basis is the same.
 
     Raises:
-        InputError: the models differ in more than their radial basis.
+        InputError: the models differ in more than their radial basis or
+            their channels.
     """
     import torch
+    if _is_wider(new, old):
+        _widen(new, old)
+        return 0.0
     radial = ('radial_embedding.', 'r_max')
     ours, theirs = new.state_dict(), old.state_dict()
     first = [f'interactions.{i}.conv_tp_weights.layer0.weight'
@@ -70,7 +82,81 @@ def _require_alike(
         if a != b:
             raise InputError(
                 f'--start: the models differ in {key}: {b} there, {a} in '
-                'the recipe; only the radial basis may differ')
+                f'the recipe; {MAY_DIFFER}')
+
+
+def _is_wider(new: Any, old: Any) -> bool:
+    """Tell whether a weight has more rows or columns, the basis being one."""
+    theirs = dict(old.named_parameters())
+    first = new.interactions[0].conv_tp_weights.layer0.weight
+    same_basis = len(first) == len(
+        old.interactions[0].conv_tp_weights.layer0.weight) and float(
+            new.r_max) == float(old.r_max)
+    return same_basis and any(
+        name in theirs and p.numel() > theirs[name].numel()
+        for name, p in new.named_parameters())
+
+
+def _widen(new: Any, old: Any) -> None:
+    """Make a wider model the function of a narrower one.
+
+    Raises:
+        InputError: they differ in more than their widths.
+    """
+    import torch
+    before = dict(old.named_modules())
+    with torch.no_grad():
+        for name, module in new.named_modules():
+            if name not in before:
+                raise InputError(f'--start: that model has no {name}')
+            for pair in _pairs(module, before[name]):
+                _put(name, *pair)
+        theirs = dict(old.named_buffers())
+        for name, values in new.named_buffers():
+            if name in theirs and values.numel() == theirs[name].numel():
+                values.copy_(theirs[name].reshape(values.shape))
+
+
+def _pairs(
+    ours: Any, theirs: Any,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, float, tuple[int, ...]]]:
+    """Yield a module's own weights in both models; see `_put`."""
+    if hasattr(ours, 'weight_views') and ours.internal_weights:
+        for (_, a, x), (_, b, y) in zip(  # of e3nn, path by path
+                ours.weight_views(yield_instruction=True),
+                theirs.weight_views(yield_instruction=True)):
+            yield x, y, b.path_weight / a.path_weight, tuple(
+                range(x.dim() - 1))
+    elif hasattr(ours, 'conv_tp_weights'):
+        n_paths = len(ours.conv_tp.instructions)
+        nets = list(zip(ours.conv_tp_weights, theirs.conv_tp_weights))
+        for layer, narrow in nets:
+            x, y = layer.weight, narrow.weight
+            if layer is nets[-1][0]:
+                x, y = (w.view(len(w), n_paths, -1) for w in (x, y))
+            yield x, y, (layer.h_in / narrow.h_in) ** 0.5, (0,)
+    elif not hasattr(ours, 'h_in'):  # layers have been done with their net
+        mine = dict(ours.named_parameters(recurse=False))
+        for key, y in theirs.named_parameters(recurse=False):
+            yield mine[key], y, 1.0, ()
+
+
+def _put(
+    name: str, ours: torch.Tensor, theirs: torch.Tensor, factor: float,
+    inputs: tuple[int, ...],
+) -> None:
+    """Put earlier weights first; new inputs give old outputs nothing.
+
+    `inputs` are the axes that are summed over, `factor` what the weights
+    are to be multiplied by, as sums are divided by the numbers of inputs.
+    """
+    a, b = tuple(ours.shape), tuple(theirs.shape)
+    if len(a) != len(b) or any(m < n for m, n in zip(a, b)):
+        raise InputError(f'--start: the models differ in {name}: {b} there, '
+                         f'{a} in the recipe; {MAY_DIFFER}')
+    ours[tuple(slice(None) if axis in inputs else slice(n)
+               for axis, n in enumerate(b))] = 0.0
+    ours[tuple(map(slice, b))] = factor * theirs.to(ours)
 
 
 def _fit(new: Any, old: Any, layer: int) -> float:

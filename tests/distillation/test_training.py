@@ -391,13 +391,55 @@ def test_a_longer_reach_starts_near_the_same_function(
     assert 0 < progress.misfit < most
 
 
+@pytest.mark.parametrize('changes', [
+    {'hidden_irreps': '7x0e'},
+    {'hidden_irreps': '6x0e', 'radial_MLP': '[12]', 'MLP_irreps': '5x0e'}])
+def test_a_wider_model_starts_at_the_same_function(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+    changes: dict[str, Any],
+) -> None:
+    import torch
+
+    from mpiapp.distillation import checkpoints, trainer
+    start = trained.folder / 'tiny.model'
+    settings = asked(
+        tmp_path, data, start=str(start), max_epochs=1,
+        recipe=str(small.recipe(tmp_path, **changes)))
+    prepared = training.prepare(settings)
+    job = checkpoints.Job(settings.folder, 'tiny', prepared.options,
+                          start=start, max_epochs=1)
+    with training.begun(settings, prepared, False, False):
+        progress = trainer.train(job, lambda: True)
+    assert progress.misfit == 0
+    made = frames.read(str(data))[:4]
+    old = torch.load(start, weights_only=False)
+    before = torch.get_default_dtype()
+    try:
+        (_, e), (_, f), *slopes = gradients(progress.model.double(), made)
+        (_, e_old), (_, f_old), *_ = gradients(old.double(), made)
+    finally:
+        torch.set_default_dtype(before)
+    assert sum(p.numel() for p in progress.model.parameters()) > sum(
+        p.numel() for p in old.parameters())
+    assert e == pytest.approx(e_old, rel=EXACT)
+    assert np.abs(f - f_old).max() < EXACT * np.abs(f_old).max()
+    # the new channels can be learned
+    readout = dict(slopes)['readouts.0.linear.weight']
+    assert (np.abs(readout[4:]) > 0).all()
+
+
+@pytest.mark.parametrize('changes, fault', [
+    ({'hidden_irreps': '3x0e'}, 'or its channels be more'),
+    ({'hidden_irreps': '6x0e', 'r_max': 3.5}, 'one of both at a time'),
+    ({'hidden_irreps': '6x0e', 'radial_MLP': '[3]'}, 'channels be more')])
 def test_a_start_of_another_shape_is_refused(
     data: Path, trained: training.TrainSettings, tmp_path: Path,
+    changes: dict[str, Any], fault: str,
 ) -> None:
     settings = asked(
         tmp_path, data, start=str(trained.folder / 'tiny.model'),
-        recipe=str(small.recipe(tmp_path, hidden_irreps='6x0e')))
-    with pytest.raises(InputError, match='only the radial basis may differ'):
+        recipe=str(small.recipe(tmp_path, **changes)))
+    with pytest.raises(InputError, match=fault):
         run(settings)
     # nothing is lost: with a recipe that fits it begins there
     fits = replace(settings, recipe=str(small.recipe(tmp_path)))

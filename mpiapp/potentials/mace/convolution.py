@@ -107,15 +107,28 @@ def _module_class() -> Any:
             self, x: torch.Tensor, attributes: torch.Tensor,
             weights: torch.Tensor, edges: torch.Tensor,
         ) -> torch.Tensor:
-            n, senders = len(x), edges[0]
-            if not self.width:
-                place, edge_of = _places(edges[1], n)
+            n, senders, width = len(x), edges[0], self.width
+            if not width:
+                width, edge_of = _places(edges[1], n)
+                place = n * width
                 senders = edges[0].new_zeros(place).index_copy(
                     0, edge_of[1], edges[0][edge_of[0]])
                 attributes = _padded(attributes, place, edge_of)
                 weights = _padded(weights, place, edge_of)
+            return self.sums(x, attributes, weights, senders, width)
+
+        def sums(
+            self, x: torch.Tensor, attributes: torch.Tensor,
+            weights: torch.Tensor, senders: torch.Tensor, width: int,
+        ) -> torch.Tensor:
+            """Return sums of messages [n, n_out], from places [n * width].
+
+            Every receiver has `width` places, one after the other; those
+            without an edge have attributes of zero and any sender.
+            """
+            n = len(attributes) // width
             sources = [
-                x[:, part].view(n, mul, ir.dim).transpose(1, 2)
+                x[:, part].view(len(x), mul, ir.dim).transpose(1, 2)
                 .contiguous().index_select(0, senders)
                 for part, (mul, ir) in zip(
                     self.irreps_in.slices(), self.irreps_in)]
@@ -141,7 +154,7 @@ def _module_class() -> Any:
 def _places(
     receivers: torch.Tensor, n: int,
 ) -> tuple[int, tuple[torch.Tensor, torch.Tensor]]:
-    """Return the number of places and (edge, its place) of all edges.
+    """Return the places of an atom and (edge, its place) of all edges.
 
     Every atom has as many places as the one with most neighbours.
     """
@@ -153,7 +166,7 @@ def _places(
     rank = torch.arange(len(order), device=order.device)
     sorted_receivers = receivers[order]
     places = sorted_receivers * width + rank - before[sorted_receivers]
-    return n * width, (order, places)
+    return width, (order, places)
 
 
 def _split(

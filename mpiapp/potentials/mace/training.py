@@ -207,10 +207,13 @@ class _Convolutions:
     def __init__(self, plain: Any) -> None:
         self._plain = plain
         self._modules: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._last: tuple[tuple[Any, ...], _Places] | None = None
 
     @property
     def forward(self) -> Any:
         """Return the function that takes the place of mace-torch's."""
+        import torch
+
         def forward(
             block: Any, node_attrs: torch.Tensor, node_feats: torch.Tensor,
             edge_attrs: torch.Tensor, edge_feats: torch.Tensor,
@@ -223,14 +226,28 @@ class _Convolutions:
                     edge_index, cutoff, **more)
                 return found
             sc = block.skip_tp(node_feats, node_attrs)
-            weights = block.conv_tp_weights(edge_feats)
-            if cutoff is not None:
-                weights = weights * cutoff
-            message = ours(block.linear_up(node_feats), edge_attrs, weights,
-                           edge_index)
+            up = block.linear_up(node_feats)
+            places = self._places_of(
+                edge_index, len(up), edge_attrs, edge_feats, cutoff)
+            sums = []
+            for width, senders, attributes, features, damping in places.parts:
+                weights = block.conv_tp_weights(features)
+                if damping is not None:
+                    weights = weights * damping
+                sums.append(ours.sums(
+                    up, attributes, weights, senders, width))
+            message = torch.cat(sums).index_select(0, places.back)
             message = block.linear(message) / block.avg_num_neighbors
             return block.reshape(message), sc
         return forward
+
+    def _places_of(self, edge_index: Any, n: int, *of_edges: Any) -> _Places:
+        """Return the arranged edges; all layers of a pass have the same."""
+        asked = edge_index, *of_edges
+        if self._last is None or any(
+                a is not b for a, b in zip(asked, self._last[0])):
+            self._last = asked, _Places(edge_index, n, *of_edges)
+        return self._last[1]
 
     def _of(self, block: Any, like: torch.Tensor) -> Any:
         """Return our convolution of a block; None if it has another form."""
@@ -240,3 +257,47 @@ class _Convolutions:
         ours = self._modules[block]
         return None if ours is None else ours.to(
             dtype=like.dtype, device=like.device)
+
+
+class _Places:
+    """The edges of a batch, arranged by receivers of like numbers of them.
+
+    `parts` are of at most `PIECE` receivers: width, and senders, attributes,
+    features and damping (None: none) of the places; `back` puts the rows of
+    all parts into the order of the atoms.  See `Convolution.sums`.
+    """
+
+    def __init__(
+        self, edge_index: torch.Tensor, n: int, attributes: torch.Tensor,
+        features: torch.Tensor, damping: torch.Tensor | None,
+    ) -> None:
+        import torch
+        senders, receivers = edge_index
+        counts = torch.bincount(receivers, minlength=n)
+        atoms = torch.argsort(counts, stable=True)
+        self.back = torch.argsort(atoms)
+        edges = torch.argsort(self.back[receivers], stable=True)
+        groups = counts[atoms].split(PIECE)
+        nobody = len(receivers)
+        found, sizes, first = [], [], 0
+        for group in groups:
+            width = max(1, int(group[-1]))
+            rank = torch.arange(width, device=group.device)
+            before = first + torch.cumsum(group, 0) - group
+            there = rank < group[:, None]
+            at = (before[:, None] + rank).where(there, 0)
+            found.append(edges[at].where(there, nobody).flatten()
+                         if nobody else at.flatten())
+            sizes.append(width * len(group))
+            first += int(group.sum())
+        index = torch.cat(found)
+
+        def arranged(values: torch.Tensor | None) -> Any:
+            if values is None:
+                return [None] * len(groups)
+            zero = values.new_zeros(1, *values.shape[1:])
+            return torch.cat([values, zero]).index_select(0, index).split(sizes)
+
+        self.parts = list(zip(
+            [max(1, int(group[-1])) for group in groups], arranged(senders),
+            arranged(attributes), arranged(features), arranged(damping)))
