@@ -24,6 +24,8 @@ def labels(smiles: str, policy: str) -> list[str]:
 @pytest.mark.parametrize('smiles, left_open', [
     ('CCO', ()), ('CC(O)CC', ('2',)), ('C[C@H](O)CC', ()),
     ('CC=CC(C)O', ('4', '2=3')), ('CC(C)=CC', ()), ('OP(=O)(O)CN', ()),
+    # the hydrogen of an imine is no atom of a SMILES, and has no place
+    ('CNC(N)=N', ()), ('CC(O)C=N', ('2',)), ('CC=NC', ('2=3',)),
 ])
 def test_open_centres_and_double_bonds_are_named(
     smiles: str, left_open: tuple[str, ...],
@@ -35,7 +37,7 @@ def test_open_centres_and_double_bonds_are_named(
     ('CC(O)C(F)Cl', '2R,4R'), ('CC=CC(C)O', '4R,2=3E'),
     # phenyl and thienyl trans, as a Knoevenagel condensation makes it
     ('N#CC(c1ccccc1)=Cc1cccs1', '3=10Z'),
-    ('C1CCCC=CCC1', '5=6Z'), ('CCO', ''),
+    ('C1CCCC=CCC1', '5=6Z'), ('CCO', ''), ('CNC(N)=N', ''),
 ])
 def test_one_isomer_is_chosen_by_rule(smiles: str, label: str) -> None:
     assert labels(smiles, 'one') == [label]
@@ -50,6 +52,7 @@ def test_what_the_smiles_states_is_kept() -> None:
 def test_all_isomers_come_in_the_order_of_their_labels() -> None:
     assert labels('CC(O)C(F)Cl', 'enumerate') == [
         '2R,4R', '2R,4S', '2S,4R', '2S,4S']
+    assert labels('CC(O)C=N', 'enumerate') == ['2R', '2S']
 
 
 def test_a_meso_form_is_one_isomer() -> None:

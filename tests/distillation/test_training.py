@@ -95,11 +95,14 @@ def gradients(
 
 
 @pytest.mark.parametrize('hidden', ['4x0e', '2x0e+2x1o'])
-def test_the_faster_way_has_the_same_gradients(hidden: str) -> None:
+@pytest.mark.parametrize('piece', [64, 3])
+def test_the_faster_way_has_the_same_gradients(
+    hidden: str, piece: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import torch
 
+    from mpiapp.potentials.mace import training as faster
     from mpiapp.potentials.mace.importing import import_mace
-    from mpiapp.potentials.mace.training import faster_training
     import_mace()
     from e3nn import o3
     from mace import modules
@@ -118,10 +121,15 @@ def test_the_faster_way_has_the_same_gradients(hidden: str) -> None:
             atomic_energies=np.zeros((1, 4)), avg_num_neighbors=3.0,
             atomic_numbers=[1, 6, 7, 8], correlation=3,
             gate=torch.nn.functional.silu, radial_MLP=[8])
-        plain = dict(gradients(model, small.frames(4)))
-        with faster_training():
-            fast = dict(gradients(model, small.frames(4)))
-        again = dict(gradients(model, small.frames(4)))
+        # atoms with 2 to 5 neighbours, and one without
+        lone = frames.Frame(np.array([8], np.int32), np.zeros((1, 3)), -1.0,
+                            np.zeros((1, 3)), 'oxygen', 'atom')
+        made = [*small.frames(4), lone]
+        plain = dict(gradients(model, made))
+        monkeypatch.setattr(faster, 'PIECE', piece)
+        with faster.faster_training():
+            fast = dict(gradients(model, made))
+        again = dict(gradients(model, made))
     finally:
         torch.set_default_dtype(before)
     assert set(plain) == set(fast) and len(plain) > 20

@@ -276,28 +276,29 @@ class _Places:
         counts = torch.bincount(receivers, minlength=n)
         atoms = torch.argsort(counts, stable=True)
         self.back = torch.argsort(atoms)
-        edges = torch.argsort(self.back[receivers], stable=True)
-        groups = counts[atoms].split(PIECE)
+        # the last one is no edge: its values are zero
         nobody = len(receivers)
-        found, sizes, first = [], [], 0
-        for group in groups:
+        edges = torch.cat([torch.argsort(self.back[receivers], stable=True),
+                           receivers.new_tensor([nobody])])
+        widths, sizes, places, first = [], [], [], 0
+        for group in counts[atoms].split(PIECE):
             width = max(1, int(group[-1]))
             rank = torch.arange(width, device=group.device)
-            before = first + torch.cumsum(group, 0) - group
-            there = rank < group[:, None]
-            at = (before[:, None] + rank).where(there, 0)
-            found.append(edges[at].where(there, nobody).flatten()
-                         if nobody else at.flatten())
+            at = first + torch.cumsum(group, 0) - group
+            places.append(torch.where(
+                rank < group[:, None], at[:, None] + rank, nobody).flatten())
+            widths.append(width)
             sizes.append(width * len(group))
             first += int(group.sum())
-        index = torch.cat(found)
+        index = edges[torch.cat(places)]
 
         def arranged(values: torch.Tensor | None) -> Any:
             if values is None:
-                return [None] * len(groups)
+                return [None] * len(widths)
             zero = values.new_zeros(1, *values.shape[1:])
-            return torch.cat([values, zero]).index_select(0, index).split(sizes)
+            found = torch.cat([values, zero]).index_select(0, index)
+            return found.split(sizes)
 
         self.parts = list(zip(
-            [max(1, int(group[-1])) for group in groups], arranged(senders),
-            arranged(attributes), arranged(features), arranged(damping)))
+            widths, arranged(senders), arranged(attributes),
+            arranged(features), arranged(damping)))
