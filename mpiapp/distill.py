@@ -103,7 +103,7 @@ def train(words: Sequence[str]) -> int:
         options.data, options.valid, options.recipe, options.start,
         Path(options.output_dir), options.name, options.elements,
         options.valid_share, options.seed, options.max_epochs,
-        options.device, options.max_atoms, options.fast)
+        options.device, options.max_atoms, options.fast, options.threads)
     # of packages that mace-torch is made of, and not the user's to mend
     warnings.simplefilter('ignore')
     prepared = training.prepare(asked)

@@ -32,7 +32,8 @@ class Job:
     """One training: its folder, the trainer's options, where it starts.
 
     `options` are those of mace_run_train.  `fast` computes on the CPU with
-    the exact polynomial.
+    the exact polynomial; there each of `threads` takes some of the structures
+    of a step.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Job:
     device: str = 'cpu'
     start: Path | None = None
     fast: bool = True
+    threads: int = 1
 
     @property
     def tag(self) -> str:

@@ -19,12 +19,16 @@ from typing import Any
 from mpiapp.distillation.checkpoints import (
     Job, curve, latest, load, mend, prune, read_best, save
 )
+from mpiapp.distillation.parallel_step import threaded
 from mpiapp.distillation.starting import same_scale, start_from
 from mpiapp.errors import InputError
 from mpiapp.potentials.mace.importing import import_mace
 from mpiapp.potentials.mace.training import faster_training
 
 log = logging.getLogger('mpiapp')
+
+#: models whose steps can be made in parts
+SPLIT = ('MACE', 'ScaleShiftMACE')
 
 
 @dataclass
@@ -142,6 +146,12 @@ def _fast(job: Job) -> contextlib.AbstractContextManager[None]:
     return faster_training() if job.fast else contextlib.nullcontext()
 
 
+def _steps(job: Job, plain: Any) -> contextlib.AbstractContextManager[Any]:
+    """Give the function that makes a step: a plain one or several threads."""
+    return threaded(job.threads) if job.fast and job.threads > 1 \
+        else contextlib.nullcontext(plain)
+
+
 @contextlib.contextmanager
 def _seams(
     job: Job, progress: Progress, stopping: Callable[[], bool],
@@ -173,7 +183,10 @@ def _seams(
             raise _Stop
         progress.steps += 1
         progress.atom_steps += len(more['batch'].positions)
-        return step(*args, **more)
+        wanted = more['output_args']
+        plain = wanted['virials'] or wanted['stress'] or type(
+            more['model']).__name__ not in SPLIT
+        return (step if plain else several)(*args, **more)
 
     def train_one_epoch(*args: Any, **more: Any) -> Any:
         if more['epoch'] > progress.epoch:
@@ -208,7 +221,8 @@ def _seams(
     run_train.configure_model, loop.take_step = configure_model, take_step
     tools.train, loop.train_one_epoch = train_all, train_one_epoch
     try:
-        yield
+        with _steps(job, step) as several:
+            yield
     finally:
         run_train.configure_model, loop.take_step = build, step
         tools.train, loop.train_one_epoch = whole, epoch

@@ -56,6 +56,7 @@ class TrainSettings:
     device: str
     max_atoms: int | None
     fast: bool
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,7 @@ def job_of(asked: TrainSettings, options: Mapping[str, Any]) -> Job:
     return Job(asked.folder, asked.name, options, asked.seed,
                asked.max_epochs, asked.device,
                Path(asked.start) if asked.start else None,
-               asked.fast and asked.device == 'cpu')
+               asked.fast and asked.device == 'cpu', asked.threads)
 
 
 def run(

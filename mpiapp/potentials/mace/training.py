@@ -10,6 +10,7 @@ checkpoints and saved models stay theirs.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -207,7 +208,7 @@ class _Convolutions:
     def __init__(self, plain: Any) -> None:
         self._plain = plain
         self._modules: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._last: tuple[tuple[Any, ...], _Places] | None = None
+        self._last = _Last()
 
     @property
     def forward(self) -> Any:
@@ -243,11 +244,12 @@ class _Convolutions:
 
     def _places_of(self, edge_index: Any, n: int, *of_edges: Any) -> _Places:
         """Return the arranged edges; all layers of a pass have the same."""
-        asked = edge_index, *of_edges
-        if self._last is None or any(
-                a is not b for a, b in zip(asked, self._last[0])):
-            self._last = asked, _Places(edge_index, n, *of_edges)
-        return self._last[1]
+        asked, last = (edge_index, *of_edges), self._last
+        if last.places is None or any(
+                a is not b for a, b in zip(asked, last.asked)):
+            last.asked = asked
+            last.places = _Places(edge_index, n, *of_edges)
+        return last.places
 
     def _of(self, block: Any, like: torch.Tensor) -> Any:
         """Return our convolution of a block; None if it has another form."""
@@ -257,6 +259,13 @@ class _Convolutions:
         ours = self._modules[block]
         return None if ours is None else ours.to(
             dtype=like.dtype, device=like.device)
+
+
+class _Last(threading.local):
+    """The edges that a thread has arranged last."""
+
+    asked: tuple[Any, ...] = ()
+    places: _Places | None = None
 
 
 class _Places:
