@@ -165,6 +165,55 @@ def test_plain_and_faster_training_agree(
         assert a['mae_f'] == pytest.approx(b['mae_f'], rel=1e-6)
 
 
+@pytest.mark.parametrize('threads', [2, 5])
+def test_steps_on_several_threads_are_the_same(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+    threads: int,
+) -> None:
+    # batches of 4 structures, the last one smaller: more threads than those
+    several = asked(tmp_path, data, threads=threads)
+    run(several)
+    for a, b in zip(about(several)['curve'], about(trained)['curve'],
+                    strict=True):
+        assert a['mae_f'] == pytest.approx(b['mae_f'], rel=1e-6)
+        assert a['loss'] == pytest.approx(b['loss'], rel=1e-6)
+
+
+def test_the_parts_of_a_batch_are_all_of_it() -> None:
+    import torch
+
+    from mpiapp.distillation.parallel_step import parts_of
+    from mpiapp.potentials.mace.importing import import_mace
+    import_mace()
+    # three chains of 3, 1 and 4 atoms
+    sizes = torch.tensor([3, 1, 4])
+    ptr = torch.tensor([0, 3, 4, 8])
+    senders = torch.tensor([0, 1, 1, 2, 4, 5, 6, 5, 6, 7])
+    receivers = torch.tensor([1, 0, 2, 1, 5, 4, 5, 6, 7, 6])
+    batch = {
+        'positions': torch.arange(24.0).view(8, 3), 'ptr': ptr,
+        'node_attrs': torch.eye(8), 'head': torch.tensor([5, 6, 7]),
+        'batch': torch.repeat_interleave(torch.arange(3), sizes),
+        'edge_index': torch.stack([senders, receivers]),
+        'shifts': torch.arange(30.0).view(10, 3),
+        'unit_shifts': torch.zeros(10, 3),
+        'cell': torch.arange(27.0).view(9, 3)}
+    parts = parts_of(batch, 2)
+    assert [p.structures.tolist() for p in parts] == [[2], [0, 1]]
+    assert sorted(i for p in parts for i in p.atoms.tolist()) == list(range(8))
+    second = parts[1].data
+    assert second['ptr'].tolist() == [0, 3, 4]
+    assert second['batch'].tolist() == [0, 0, 0, 1]
+    assert second['edge_index'].tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
+    first = parts[0].data
+    assert first['edge_index'].tolist() == [[0, 1, 2, 1, 2, 3],
+                                            [1, 0, 1, 2, 3, 2]]
+    assert torch.equal(first['positions'], batch['positions'][4:])
+    assert torch.equal(first['cell'], batch['cell'][6:])
+    assert torch.equal(first['shifts'], batch['shifts'][4:])
+    assert first['head'].tolist() == [7]
+
+
 def test_an_interrupted_training_goes_on(data: Path, tmp_path: Path) -> None:
     settings = asked(tmp_path, data, max_epochs=3)
     calls: list[int] = []
