@@ -58,11 +58,12 @@ class TrainOptions(Alone):
         None, 'leave out larger structures in training', group='input',
         check=positive)
     recipe: str = option(
-        'cpu', 'options of mace-torch\'s trainer: cpu, gpu or a TOML file',
-        group='method', metavar='NAME')
+        'cpu', 'options of mace-torch\'s trainer: cpu, gpu, bundled or a TOML '
+        'file', group='method', metavar='NAME')
     start: str = option(
         '', 'model whose weights are the start; its radial functions are '
-        'fitted where the cut-off differs', group='method', metavar='FILE')
+        'fitted where the cut-off differs, and it may have fewer channels',
+        group='method', metavar='FILE')
     fast: bool = option(
         True, 'compute contractions and convolutions by the exact faster '
         'way, on the CPU', group='method')
@@ -82,7 +83,9 @@ class TrainOptions(Alone):
     time_limit: str = option(
         '', 'stop in good order after this time: seconds, 30m, 2h or '
         '[days-]hours:minutes:seconds', group='run', metavar='TIME')
-    threads: int = option(1, 'threads', group='machine', check=positive)
+    threads: int = option(
+        1, 'threads; on a CPU each takes some of the structures of a step',
+        group='machine', check=positive)
     device: str = option('cpu', 'where to train', group='machine',
                          choices=('cpu', 'cuda'))
 
