@@ -1,9 +1,10 @@
 """Drive the trainer of mace-torch: start, stop, go on, choose the best.
 
-`mace.cli.run_train` does the training.  Three of its functions are wrapped
+`mace.cli.run_train` does the training.  Four of its functions are wrapped
 while it runs: the one that builds the model (weights of an earlier model may
-come in), the one that makes a step (it may be time to stop) and the one that
-trains (a last checkpoint is written, its closing tables are left out).
+come in), the one that makes a step (it may be time to stop, and several
+threads may make it), that of an epoch (the one before is told) and the one
+that trains (a last checkpoint is written, its closing tables are left out).
 Checkpoints are written by `checkpoints`, which keeps the best of them.
 """
 from __future__ import annotations
@@ -156,47 +157,82 @@ def _steps(job: Job, plain: Any) -> contextlib.AbstractContextManager[Any]:
 def _seams(
     job: Job, progress: Progress, stopping: Callable[[], bool],
 ) -> Iterator[None]:
-    """Wrap three functions of mace-torch; see the head of this file."""
+    """Wrap functions of mace-torch; see the head of this file."""
     run_train: Any = sys.modules['mace.cli.run_train']
     loop: Any = sys.modules['mace.tools.train']
     tools: Any = sys.modules['mace.tools']
-    build, step, whole, epoch = (
-        run_train.configure_model, loop.take_step, tools.train,
-        loop.train_one_epoch)
+    places = ((run_train, 'configure_model'), (loop, 'take_step'),
+              (loop, 'train_one_epoch'), (tools, 'train'))
+    before = [getattr(place, name) for place, name in places]
+    with _steps(job, loop.take_step) as several:
+        wrapped = _Wrapped(job, progress, stopping, several, *before)
+        for place, name in places:
+            setattr(place, name, getattr(wrapped, name))
+        try:
+            yield
+        finally:
+            for (place, name), function in zip(places, before):
+                setattr(place, name, function)
 
-    def configure_model(*args: Any, **more: Any) -> Any:
-        model, outputs = build(*args, **more)
-        progress.model = model
-        if job.start is not None:
+
+@dataclass(frozen=True)
+class _Wrapped:
+    """Functions of mace-torch by their names, with ours around them.
+
+    `several` makes a step where it can be made in parts; the others are the
+    functions as they were.
+    """
+
+    job: Job
+    progress: Progress
+    stopping: Callable[[], bool]
+    several: Any
+    build: Any
+    step: Any
+    one_epoch: Any
+    whole: Any
+
+    def configure_model(self, *args: Any, **more: Any) -> Any:
+        """Build the model; give it the weights of an earlier one."""
+        model, outputs = self.build(*args, **more)
+        self.progress.model = model
+        if self.job.start is not None:
             import torch
-            old = torch.load(job.start, map_location='cpu',
+            old = torch.load(self.job.start, map_location='cpu',
                              weights_only=False)
             same_scale(model, old)
-            if latest(job) is None:
-                progress.misfit = start_from(model, old)
+            if latest(self.job) is None:
+                self.progress.misfit = start_from(model, old)
                 log.info('weights of %s, radial functions to %.1e',
-                         job.start, progress.misfit)
+                         self.job.start, self.progress.misfit)
         return model, outputs
 
-    def take_step(*args: Any, **more: Any) -> Any:
-        if stopping():
+    def take_step(self, **more: Any) -> Any:
+        """Make a step, unless it is time to stop."""
+        if self.stopping():
             raise _Stop
-        progress.steps += 1
-        progress.atom_steps += len(more['batch'].positions)
+        self.progress.steps += 1
+        self.progress.atom_steps += len(more['batch'].positions)
         wanted = more['output_args']
         plain = wanted['virials'] or wanted['stress'] or type(
             more['model']).__name__ not in SPLIT
-        return (step if plain else several)(*args, **more)
+        return (self.step if plain else self.several)(**more)
 
-    def train_one_epoch(*args: Any, **more: Any) -> Any:
-        if more['epoch'] > progress.epoch:
-            tell_last(job)
-        progress.epoch = more['epoch']
-        prune(job)
-        return epoch(*args, **more)
+    def train_one_epoch(self, **more: Any) -> Any:
+        """Tell the epoch before; make one."""
+        if more['epoch'] > self.progress.epoch:
+            tell_last(self.job)
+        self.progress.epoch = more['epoch']
+        prune(self.job)
+        return self.one_epoch(**more)
 
-    def train_all(**more: Any) -> None:
-        found = latest(job)
+    def train(self, **more: Any) -> None:
+        """Train from the latest checkpoint on; write one at a stop.
+
+        Raises:
+            _Complete: always, so that the closing tables are left out.
+        """
+        job, found = self.job, latest(self.job)
         if found is not None and more['start_epoch'] != found:
             raise InputError(f'{job.checkpoints}: the checkpoint of epoch '
                              f'{found} does not fit the recipe')
@@ -204,28 +240,21 @@ def _seams(
             # what was validated is done: mace-torch would repeat it
             more['lr_scheduler'].step(metrics=point['loss'])
             more['start_epoch'] = found + 1
-        progress.epoch = more['start_epoch']
-        more['checkpoint_handler'].io.save = (
+        self.progress.epoch = more['start_epoch']
+        keeper = more['checkpoint_handler']
+        keeper.io.save = (
             lambda state, epochs, keep_last: save(job, state, epochs, True))
         try:
-            whole(**more)
+            self.whole(**more)
         except _Stop:
+            tools: Any = sys.modules['mace.tools']
             state = tools.CheckpointState(
                 more['model'], more['optimizer'], more['lr_scheduler'])
-            save(job, more['checkpoint_handler'].builder.create_checkpoint(
-                state), progress.epoch, False)
+            save(job, keeper.builder.create_checkpoint(state),
+                 self.progress.epoch, False)
             raise
         tell_last(job)
         raise _Complete
-
-    run_train.configure_model, loop.take_step = configure_model, take_step
-    tools.train, loop.train_one_epoch = train_all, train_one_epoch
-    try:
-        with _steps(job, step) as several:
-            yield
-    finally:
-        run_train.configure_model, loop.take_step = build, step
-        tools.train, loop.train_one_epoch = whole, epoch
 
 
 def tell_last(job: Job) -> None:
