@@ -267,9 +267,6 @@ class BundleOptions(Alone):
                          metavar='FILE.model', short='-o')
     largest: float = option(3.0, 'largest size [MB]', group='output',
                             check=positive)
-    accept_worse: tuple[str, ...] = option(
-        (), 'numbers that may be worse, by the names of the table: a '
-        'decision of yours', group='method', metavar='NUMBER')
 
 
 def bundle(words: Sequence[str]) -> int:
@@ -285,8 +282,7 @@ def bundle(words: Sequence[str]) -> int:
     try:
         lines = bundling.bundle(
             Path(options.model), Path(options.report),
-            Path(options.against), Path(options.output), options.largest,
-            options.accept_worse)
+            Path(options.against), Path(options.output), options.largest)
     except bundling.Refused as error:
         print(f'refused: {error}', file=sys.stderr)
         return 3

@@ -368,7 +368,7 @@ def report(name: str, **numbers: float) -> dict[str, Any]:
 
 
 def bundled(
-    folder: Path, new: dict[str, Any], old: dict[str, Any], *more: str,
+    folder: Path, new: dict[str, Any], old: dict[str, Any],
 ) -> int:
     """Try to put `new` in the place of `old`; return the exit code."""
     (folder / 'new.model').write_text('new')
@@ -377,35 +377,9 @@ def bundled(
     code = program.main([
         'bundle', '--model', str(folder / 'new.model'), '--report',
         str(folder / 'new.json'), '--against', str(folder / 'old.json'),
-        '--output', str(folder / 'out.model'), *more])
+        '--output', str(folder / 'out.model')])
     assert (folder / 'out.model').exists() == (code == 0)
     return code
-
-
-@pytest.mark.parametrize('accepted, code, said', [
-    ((), 3, 'not better'), (('slip',), 3, 'not better'),
-    (('vertical',), 0, 'accepted as worse: vertical, 3.00 times'),
-    (('vertical', 'force_mae'), 0, 'accepted as worse: vertical, 3.00 times'),
-    (('unstable',), 2, '--accept-worse unstable: none of '),
-    (('planes',), 2, '--accept-worse planes: none of at_4.8, ')])
-def test_a_number_that_is_worse_may_be_accepted_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    accepted: tuple[str, ...], code: int, said: str,
-) -> None:
-    new = report('new', force_mae=20.0, vertical=0.3, slip=0.5)
-    old = report('old', force_mae=43.0, vertical=0.1, slip=1.0)
-    more = ('--accept-worse', *accepted) if accepted else ()
-    assert bundled(tmp_path, new, old, *more) == code
-    out = capsys.readouterr()
-    assert said in out.out + out.err
-
-
-def test_a_model_that_is_worse_as_a_whole_is_refused_anyway(
-    tmp_path: Path,
-) -> None:
-    new = report('new', force_mae=40.0, vertical=0.3)
-    old = report('old', force_mae=43.0, vertical=0.1)
-    assert bundled(tmp_path, new, old, '--accept-worse', 'vertical') == 3
 
 
 @pytest.mark.parametrize('force, scan, better', [

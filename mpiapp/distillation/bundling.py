@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,16 @@ KEYS = {'model': str, 'sha256': str, 'numbers': dict, 'not_proved': dict,
 
 def bundle(
     model: Path, report: Path, against: Path, output: Path,
-    largest: float, accepted: Sequence[str] = (),
+    largest: float,
 ) -> list[str]:
     """Copy a model that its report shows to be better; return what to say.
 
-    `accepted` are names of numbers that may be worse; see `verdicts`.
-
     Raises:
         InputError: a report is no report of this model, or can't be read,
-            or the two are not on the same trial, or a name is of no number.
+            or the two are not on the same trial.
         Refused: it is not better, not proved, or too large; with the
             numbers.
     """
-    known = set(verdicts.GOALS) - verdicts.COUNTS
-    for name in accepted:
-        if name not in known:
-            raise InputError(f'--accept-worse {name}: none of '
-                             f'{", ".join(sorted(known))}')
     check_output(output, create=False)
     # to take the place of a model is what it is for, unlike that of a report
     check_written([output], [report, against], True)
@@ -50,8 +43,7 @@ def bundle(
     if len(content) > largest * 1e6:
         raise Refused(f'{model} has {len(content) / 1e6:.2f} MB, more than '
                       f'--largest {largest:g}')
-    better, rows = verdicts.comparison(
-        new['numbers'], old['numbers'], accepted)
+    better, rows = verdicts.comparison(new['numbers'], old['numbers'])
     text = verdicts.table(rows)
     if new['not_proved']:
         why = '\n'.join(f'  {n}: {w}' for n, w in new['not_proved'].items())
@@ -61,10 +53,7 @@ def bundle(
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as part:
         part.write_bytes(content)
-    worse = [f'accepted as worse: {r["number"]}, {r["ratio"]:.2f} times'
-             for r in rows if r['number'] in accepted
-             and r['ratio'] > verdicts.TOLERATED]
-    return [text, *worse, f'bundled {output}, sha256 {new["sha256"]}']
+    return [text, f'bundled {output}, sha256 {new["sha256"]}']
 
 
 def check_alike(new: Mapping[str, Any], old: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Goals of a student, and whether one is better than another."""
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,16 +93,14 @@ def goals_met(numbers: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def comparison(
     new: Mapping[str, float], old: Mapping[str, float],
-    accepted: Collection[str] = (),
 ) -> tuple[bool, list[dict[str, Any]]]:
     """Tell whether a model is better, and the numbers.
 
     Better: it has all numbers of the old one, the geometric mean of the
-    ratios new / old is below 1, none is above 1.25 but of those that are
-    `accepted`, and no count is higher.
+    ratios new / old is below 1, none is above 1.25, and no count is higher.
     """
     rows: list[dict[str, Any]] = []
-    ratios, highest, worse = [], 0.0, False
+    ratios, worse = [], False
     for name in GOALS:
         if name not in old:
             continue
@@ -116,10 +114,8 @@ def comparison(
         else:
             row['ratio'] = new[name] / max(old[name], 1e-12)
             ratios.append(max(row['ratio'], 1e-6))
-            if name not in accepted:
-                highest = max(highest, row['ratio'])
         rows.append(row)
-    better = not worse and bool(ratios) and highest <= TOLERATED \
+    better = not worse and bool(ratios) and max(ratios) <= TOLERATED \
         and float(np.exp(np.mean(np.log(ratios)))) < 1.0
     return better, rows
 
