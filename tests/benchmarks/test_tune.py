@@ -116,8 +116,9 @@ def test_tables_of_native_count(data_dir):
         met={0, 1, 2}, bytes_per_atom=3e4,
         radial_functions=radial_functions(loaded))
     batch = clock.copies(molecules.molecule('water'), 4)
-    tables = table_bytes(256, 3)
-    assert tables > 1e6 and way.potential.radial_functions == 256
+    # two layers, 64 channels, harmonics up to l = 3
+    tables = table_bytes(512, 3)
+    assert tables > 1e6 and way.potential.radial_functions == 512
     # molecule by molecule: a batch takes no more
     assert memory.of_way(way, batch, True) == tables + 3 * 3e4
 
