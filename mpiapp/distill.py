@@ -58,7 +58,7 @@ class TrainOptions(Alone):
         None, 'leave out larger structures in training', group='input',
         check=positive)
     recipe: str = option(
-        'cpu', 'options of mace-torch\'s trainer: cpu, gpu, bundled or a TOML '
+        'cpu', 'options of mace-torch\'s trainer: cpu, gpu or a TOML '
         'file', group='method', metavar='NAME')
     start: str = option(
         '', 'model whose weights are the start; its radial functions are '

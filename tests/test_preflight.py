@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -157,4 +158,7 @@ def test_the_bundled_model_passes(data_dir: Path, tmp_path: Path) -> None:
     done = run('preflight', *words(data_dir, tmp_path, '--model', 'student'),
                n=2)
     assert done.code == 0, done.output
-    assert 'mace:student, float64: methane -113.6078 eV' in done.output
+    found = re.search(r'mace:student, float64: methane (-[0-9.]+) eV',
+                      done.output)
+    # GFN2's, by tblite alone
+    assert found and float(found[1]) == pytest.approx(-113.609, abs=0.05)

@@ -74,7 +74,7 @@ class Prepared:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Return a stored recipe (cpu, gpu, bundled) or that of a TOML file.
+    """Return a stored recipe (cpu, gpu, bundled_1 ...) or that of a TOML file.
 
     Raises:
         InputError: no such file, no TOML, or an option that is ours.
@@ -84,8 +84,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text('utf-8'))
     except OSError as error:
-        raise InputError(f'--recipe {name}: neither cpu, gpu, bundled nor a '
-                         f'file ({error.strerror})') from error
+        raise InputError(f'--recipe {name}: neither a recipe of data/distill '
+                         f'nor a file ({error.strerror})') from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f'--recipe {name}: {error}') from error
     taken = sorted(OURS & set(found))

@@ -38,6 +38,13 @@ def test_sound_methods_pass(name: str) -> None:
     assert checks.evaluates(potential).startswith('methane ')
 
 
+def test_the_energies_are_those_of_the_bundled_model() -> None:
+    potential = build(obtain(PotentialOptions(
+        model='student', backend='poly', device='cpu')))
+    assert potential.name in checks.ENERGIES
+    assert checks.evaluates(potential).startswith('methane ')
+
+
 @pytest.mark.parametrize('change, text', [
     (lambda e: replace(e, energies=e.energies + 1e-3), 'instead of'),
     (lambda e: replace(e, energies=e.energies * np.nan), 'instead of'),

@@ -509,7 +509,7 @@ def test_a_start_of_another_shape_is_refused(
     ({'elements': ('Xx',)}, 'no element'),
     ({'valid_share': 1e-9}, 'no validation molecules'),
     ({'valid_share': 1 - 1e-9}, 'no training structure is left'),
-    ({'recipe': 'none.toml'}, 'neither cpu, gpu, bundled nor a file'),
+    ({'recipe': 'none.toml'}, 'neither a recipe of data/distill nor a file'),
     ({'valid': ('none.h5',)}, 'no such file'),
     ({'max_atoms': 2}, 'no training structure is left'),
 ])
@@ -582,7 +582,8 @@ def test_an_option_the_trainer_lacks_is_told(
     assert not settings.folder.exists()
 
 
-@pytest.mark.parametrize('name', ['cpu', 'gpu', 'bundled'])
+@pytest.mark.parametrize('name', [
+    'cpu', 'gpu', 'bundled_1', 'bundled_2', 'bundled_3'])
 def test_stored_recipes_are_options_of_the_trainer(
     name: str, tmp_path: Path,
 ) -> None:
