@@ -83,6 +83,17 @@ def ranks_of(marker: str) -> list[int]:
     return sorted(found)
 
 
+def is_alive(pid: int) -> bool:
+    """Tell whether a process holds anything yet; one that is reaped, or
+    waits to be, does not.
+    """
+    try:
+        stat = Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return False
+    return stat.rpartition(')')[2].split()[0] not in 'ZX'
+
+
 def run_and(
     act: Callable[[int, list[int]], None], when: Callable[[], bool],
     program: str, *words: object, marker: str, n: int = 2,
@@ -99,7 +110,9 @@ def run_and(
     while not when() and job.poll() is None:
         assert time.monotonic() < deadline, 'the moment never came'
         time.sleep(0.01)
-    act(job.pid, ranks_of(marker))
+    ranks = ranks_of(marker)
+    assert ranks or job.poll() is not None, f'no rank was given {marker}'
+    act(job.pid, ranks)
     try:
         output, _ = job.communicate(timeout=LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
@@ -108,7 +121,7 @@ def run_and(
         job.kill()
         raise
     # ranks that were killed hold their locks until they are gone
-    while ranks_of(marker) and time.monotonic() < deadline:
+    while any(map(is_alive, ranks)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return Ended(job.returncode, output)
 

@@ -96,8 +96,7 @@ def test_a_killed_run_goes_on(reference: Path, tmp_path: Path) -> None:
         return sum(p.stat().st_size for p in tmp_path.glob('**/*.jnl')) \
             > 12_000
     words = (*TOY, '--draws', 8, '--output', path)
-    ended = run_and(kill, some_done, 'tssearch', *words,
-                    marker=str(tmp_path))
+    ended = run_and(kill, some_done, 'tssearch', *words, marker=str(path))
     assert ended.code != 0
     again = search(path, *TOY, '--draws', 8, '--resume', n=2)
     assert again.code == 0, again.output
