@@ -95,6 +95,8 @@ def train(words: Sequence[str]) -> int:
     options = read_options(TrainOptions, 'distill train', ABOUT['train'],
                            words)
     os.environ['OMP_NUM_THREADS'] = str(options.threads)
+    # threads that wait by spinning take the cores from those at work
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     if options.resume and options.overwrite:
         raise InputError('--resume and --overwrite exclude each other')
     if not options.data:
@@ -219,8 +221,10 @@ def test(words: Sequence[str]) -> int:
             table, options.max_molecules, options.max_large),
         options.conformers, options.large_conformers, options.fmax,
         options.max_steps, options.picoseconds, options.rounds)
-    teacher = potentials.build(potentials.obtain(teacher_options(
-        options.teacher, options.threads, options.device)))
+    teaching = potentials.obtain(teacher_options(
+        options.teacher, options.threads, options.device))
+    testing.check_teacher(found, teaching)
+    teacher = potentials.build(teaching)
     opened = [testing.opened(m, found, trial) for m in models]
     reports = []
     with testing.kept_at(paths) as kept:
@@ -255,8 +259,9 @@ class BundleOptions(Alone):
     """Options of `distill bundle`."""
 
     exit_codes: ClassVar[str] = (
-        'exit codes: 0 done; 2 wrong usage or input; 3 refused: the model '
-        'is not better than the other one, or too large')
+        'exit codes: 0 done; 1 the model could not be written; 2 wrong usage '
+        'or input; 3 refused: the model is not better than the other one, or '
+        'too large')
 
     model: str = option('', 'the new model', group='input', metavar='FILE')
     report: str = option('', 'its report by `test`', group='input',

@@ -28,7 +28,7 @@ ABOUT = ('Make and label training structures over MPI ranks: mpirun -n P '
 SOURCES = ('conformer', 'fragment', 'md', 'relax', 'rattle', 'stack', 'slip',
            't_shape', 'contact')
 #: version of the meaning of the results; a change ends resumability
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 #: options that name files or potentials: their contents count on resume
 NAMES = frozenset({'teacher', 'sampler', 'smiles_csv', 'smi', 'smiles',
                    'held_back', 'models', 'against'})
@@ -216,9 +216,9 @@ def prepare(options: Options) -> Prepared:
         options.smiles_csv, options.smi, options.smiles)
     look(table, Recipe())
     held = held_back_file(options)
+    potentials, known = chosen_potentials(options)
     subjects = subjects_of(table.rows, read_held_back(held) if held else {},
-                           options.max_atoms)
-    potentials = chosen_potentials(options)
+                           options.max_atoms, known)
     settings = LabelSettings(
         options.min_distance, options.force_ceiling, options.md_steps,
         options.seed, valid_names(subjects.all, options.valid_share,
@@ -268,8 +268,12 @@ def pool_path(options: Options) -> Path:
     return path.with_name(f'{path.stem}_pool.h5')
 
 
-def chosen_potentials(options: Options) -> dict[str, PotentialOptions]:
+def chosen_potentials(
+    options: Options,
+) -> tuple[dict[str, PotentialOptions], frozenset[int] | None]:
     """Return teacher, sampler and committee with their files.
+
+    And the atomic numbers that all of them know; None where none is limited.
 
     Raises:
         InputError: one can't run here.
@@ -279,13 +283,15 @@ def chosen_potentials(options: Options) -> dict[str, PotentialOptions]:
     names = {'teacher': options.teacher, 'sampler': options.sampler,
              **{f'committee {i}': f'mace:{m}'
                 for i, m in enumerate(options.models)}}
-    found = {}
+    found, known = {}, None
     for role, text in names.items():
         found[role] = potentials.obtain(teacher_options(
             text, options.threads_per_rank, options.device))
         # built once here, so that what is wrong is said before the work
-        potentials.build(found[role])
-    return found
+        elements = potentials.build(found[role]).elements
+        if elements is not None:
+            known = elements if known is None else known & elements
+    return found, known
 
 
 def make_plan(
@@ -411,7 +417,7 @@ def select(
                             len(rows), len(prepared.items))
             found = rows, label_plan.geometries(pool, rows)
     rows, ready = comm.bcast(found)
-    items = label_plan.with_pool(prepared.items, rows)
+    items = [prepared.items[int(row)] for row in rows]
     new = make_plan(options, prepared.subjects, items,
                     prepared.plan.inputs[0], prepared.potentials,
                     result_path(options))

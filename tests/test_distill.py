@@ -130,13 +130,14 @@ def test_extxyz_has_the_same_structures(serial: Path) -> None:
 
 
 @needs_mpirun
+@pytest.mark.parametrize('n', [2, 4])
 def test_labels_do_not_depend_on_the_number_of_ranks(
-    serial: Path, folder: Path,
+    serial: Path, folder: Path, n: int,
 ) -> None:
-    ended = label(folder, 'two', n=2)
+    ended = label(folder, f'of{n}', n=n)
     assert ended.code == 0, ended.output
-    assert content_digest(folder / 'two.h5') == content_digest(serial)
-    assert (folder / 'two.xyz').read_bytes() == \
+    assert content_digest(folder / f'of{n}.h5') == content_digest(serial)
+    assert (folder / f'of{n}.xyz').read_bytes() == \
         serial.with_suffix('.xyz').read_bytes()
 
 
@@ -160,22 +161,82 @@ def test_a_killed_run_is_resumed_to_the_same_labels(
     assert content_digest(folder / 'killed.h5') == content_digest(serial)
 
 
-def test_a_teacher_that_fails_leaves_rows_that_say_so(
+def test_a_functional_teaches_its_energies_and_forces(folder: Path) -> None:
+    from pyscf import dft, gto
+    from pyscf.data.nist import BOHR, HARTREE2EV
+    ended = run('distill', 'label', '--smiles', 'CO', '--total', 2,
+                '--sources', 'conformer', '--valid-share', 0, '--teacher',
+                'pbe/sto-3g', '--output', folder / 'dft.h5', n=2)
+    assert ended.code == 0, ended.output
+    for atoms in frames.read(folder / 'dft.h5'):
+        mean_field = dft.RKS(gto.M(atom=[
+            (int(z), x) for z, x in zip(atoms.numbers, atoms.positions)
+        ], basis='sto-3g', verbose=0), xc='pbe').density_fit()
+        mean_field.conv_tol = 1e-10
+        assert atoms.energy == pytest.approx(
+            mean_field.kernel() * HARTREE2EV, abs=1e-4)
+        forces = -mean_field.nuc_grad_method().kernel() * HARTREE2EV / BOHR
+        np.testing.assert_allclose(atoms.forces, forces, atol=5e-3)
+
+
+def test_molecules_that_the_teacher_does_not_know_are_left_out(
     folder: Path, data_dir: Path,
 ) -> None:
-    (folder / 'br.smi').write_text('CBr bromomethane\nCO methanol\n')
+    (folder / 'br.smi').write_text(
+        'CBr bromomethane\nCO methanol\nC[CH2] ethyl\nC[NH3+] ion\n')
     ended = run('distill', 'label', '--smi', folder / 'br.smi', '--total', 4,
                 '--sources', 'conformer', '--teacher',
                 f'mace:{data_dir / "models" / "student.model"}',
                 '--output', folder / 'br.h5')
-    assert ended.code == 3, ended.output
+    assert ended.code == 0, ended.output
+    assert 'bromomethane: teacher or sampler do not know Br' in ended.output
+    assert 'ethyl: a radical' in ended.output
+    assert 'ion: charged: the molecule has the charge +1' in ended.output
     table = load(folder / 'br.h5').table
-    failed = table[table.molecule == 'bromomethane']
-    assert set(failed.reason) == {'element'} and len(failed) == 2
-    assert 'Br' in failed.message.iloc[0]
-    assert (table[table.molecule == 'methanol'].status
-            == Status.CONVERGED).all()
-    assert len(frames.read(folder / 'br.h5')) == 2
+    assert set(table.molecule) == {'methanol'}
+    # none is there twice: methanol has one conformer
+    assert len(set(table.energy.round(4))) == 4
+    found = frames.read(folder / 'br.h5')
+    assert len(found) == 4 and frames.teachers_of(found) == [
+        'mace:' + hashlib.sha256((data_dir / 'models' / 'student.model')
+                                 .read_bytes()).hexdigest()[:12]]
+    assert frames.teachers_of(frames.read(folder / 'br.xyz')) == \
+        frames.teachers_of(found)
+
+
+def test_a_report_is_on_the_teacher_of_the_data(
+    folder: Path, serial: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert program.main(['test', '--data', str(serial), '--teacher', 'gfn1',
+                         '--output', str(folder / 'r')]) == 2
+    assert 'was labelled by gfn2, and --teacher is gfn1' in \
+        capsys.readouterr().err
+
+
+def test_a_teacher_that_fails_leaves_rows_that_say_so() -> None:
+    from mpiapp.potentials import PotentialOptions, build
+    from mpiapp.potentials.base import settle
+    from mpiapp.workers.label import LabelSettings, LabelWorker
+    from mpiapp.workers.label_items import LabelItem, subjects_of
+    sampler = build(PotentialOptions('lj'))
+
+    class Failing:
+        elements, name = None, 'failing'
+
+        def evaluate(self, batch: Any) -> Any:
+            n = len(batch)
+            return settle(batch, np.zeros(n), np.zeros_like(batch.positions),
+                          np.zeros(n), {0: ('no_scf', 'did not converge')})
+
+    subjects = subjects_of(table_of(['c1ccccc1']).rows, {}, 50).all
+    teacher: Any = Failing()
+    worker = LabelWorker(LabelSettings(), subjects, [
+        LabelItem('rattle', (0,), 0)], teacher, sampler)
+    stream: Any = None
+    row = worker.row_of(0, stream).values
+    assert (row['status'], row['reason']) == (Status.FAILED, 'teacher')
+    assert 'no_scf: did not converge' in row['message']
+    assert 'energy' not in row and len(row['numbers']) == 12
 
 
 def test_a_pool_is_labelled_where_structures_are_new(
@@ -463,6 +524,28 @@ def test_a_too_large_model_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(report('new', force_mae=1.0)))
     with pytest.raises(bundling.Refused, match='MB'):
         bundling.bundle(tmp_path / 'n', path, path, tmp_path / 'o', 1e-6)
+
+
+def test_what_is_far_below_its_goal_is_noise() -> None:
+    old = {'force_mae': 30.0, 'scan_mae': 2e-4}
+    assert verdicts.comparison({'force_mae': 25.0, 'scan_mae': 9e-4}, old)[0]
+    assert not verdicts.comparison({'force_mae': 25.0, 'scan_mae': 9e-3},
+                                   old)[0]
+
+
+def test_a_report_is_json_without_numbers_that_are_none(
+    tmp_path: Path,
+) -> None:
+    rows = [{'tau': float('nan'), 'stretch': float('inf'), 'n': 2}]
+    whole = {**report('x', force_mae=1.0), 'bytes': 1, 'backend': 'poly',
+             'goals': [], 'dynamics': rows}
+    testing.write(testing.Paths.of(str(tmp_path / 'r')), [whole])
+    text = (tmp_path / 'r.json').read_text()
+
+    def none(word: str) -> Any:
+        raise AssertionError(word)
+    assert json.loads(text, parse_constant=none)['dynamics'] == [
+        {'tau': None, 'stretch': None, 'n': 2}]
 
 
 def test_without_common_numbers_no_model_is_better() -> None:

@@ -114,8 +114,7 @@ def facts(row: TableRow, recipe: Recipe) -> Facts:
                                      'a conformer is that of one molecule')
     charge = Chem.GetFormalCharge(molecule)
     if charge and not recipe.allow_charged:
-        raise Rejection('charged', f'the molecule has the charge {charge:+d}'
-                                   '; --allow-charged takes it as it is')
+        raise Rejection('charged', f'the molecule has the charge {charge:+d}')
     left_open = open_stereo(molecule)
     if left_open and recipe.stereo == 'refuse':
         raise Rejection('stereo', 'the SMILES leaves open: '

@@ -53,10 +53,18 @@ def _capped(piece: Any) -> str:
     except Chem.MolSanitizeException:
         return ''
     useful = (plain.GetNumHeavyAtoms() >= MIN_HEAVY
-              and Chem.GetFormalCharge(plain) == 0
-              and not any(a.GetNumRadicalElectrons()
-                          for a in plain.GetAtoms()))
+              and Chem.GetFormalCharge(plain) == 0 and not _is_open(plain))
     return canonical(Chem.MolToSmiles(plain)) if useful else ''
+
+
+def is_radical(smiles: str) -> bool:
+    """Tell whether a molecule has unpaired electrons."""
+    from rdkit import Chem
+    return _is_open(Chem.MolFromSmiles(smiles))
+
+
+def _is_open(molecule: Any) -> bool:
+    return any(a.GetNumRadicalElectrons() for a in molecule.GetAtoms())
 
 
 def has_aromatic(smiles: str) -> bool:

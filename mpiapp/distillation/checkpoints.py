@@ -22,6 +22,8 @@ log = logging.getLogger('mpiapp')
 
 #: checkpoints that are kept besides the best one
 KEPT = 2
+#: the epoch of a start as it was before any training
+START = -1
 #: what reading a damaged checkpoint raises
 DAMAGED = (EOFError, RuntimeError, KeyError, TypeError, ValueError,
            pickle.UnpicklingError)
@@ -58,20 +60,34 @@ class Job:
 
 
 def curve(job: Job) -> list[dict[str, float]]:
-    """Return the validation errors by epoch, meV, A; the last of each."""
+    """Return the validation errors by epoch, meV, A; the last of each.
+
+    Those of a start, which some weights were taken from, are of epoch -1.
+    """
     path = job.folder / 'results' / f'{job.tag}_train.txt'
     points: dict[int, dict[str, float]] = {}
     if path.exists():
-        for line in path.read_text('utf-8').splitlines():
-            values = json.loads(line)
-            if values['mode'] != 'eval' or values['epoch'] is None:
+        for line in path.read_text('utf-8', 'replace').splitlines():
+            point = _point(line)
+            if point is None or point['epoch'] == START and (
+                    job.start is None or START in points):
                 continue
-            points[values['epoch']] = {
-                'epoch': values['epoch'], 'loss': values['loss'], **{
-                    k: 1e3 * values[k] for k in (
-                        'mae_e_per_atom', 'rmse_e_per_atom', 'mae_f',
-                        'rmse_f')}}
+            points[int(point['epoch'])] = point
     return [points[k] for k in sorted(points)]
+
+
+def _point(line: str) -> dict[str, float] | None:
+    """Return the point of a line; None of other lines and of torn ones."""
+    try:
+        values = json.loads(line)
+        if values['mode'] != 'eval':
+            return None
+        epoch = START if values['epoch'] is None else values['epoch']
+        return {'epoch': epoch, 'loss': values['loss'], **{
+            k: 1e3 * values[k] for k in (
+                'mae_e_per_atom', 'rmse_e_per_atom', 'mae_f', 'rmse_f')}}
+    except (ValueError, KeyError, TypeError):
+        return None  # the disk was full, or the process was killed
 
 
 def saved(job: Job) -> dict[int, Path]:
@@ -98,16 +114,24 @@ def save(
 
     `state` are the trainer's states by name.
     """
-    point = next(p for p in curve(job) if p['epoch'] == epoch) \
+    point = next((p for p in curve(job) if p['epoch'] == epoch), None) \
         if validated else None
     job.checkpoints.mkdir(parents=True, exist_ok=True)
     _write(job.checkpoints / f'{job.tag}_epoch-{epoch}.pt',
            {**state, 'point': point})
+    propose(job, state['model'], point)
+
+
+def propose(
+    job: Job, weights: Mapping[str, Any], point: Mapping[str, float] | None,
+) -> None:
+    """Keep weights as the best if their validation loss is the least."""
     if point is None or not math.isfinite(point['loss']):
         return
     best = read_best(job)
     if best is None or point['loss'] < best['point']['loss']:
-        _write(best_path(job), {'model': state['model'], 'point': point})
+        job.checkpoints.mkdir(parents=True, exist_ok=True)
+        _write(best_path(job), {'model': dict(weights), 'point': dict(point)})
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
@@ -151,21 +175,35 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def mend(job: Job) -> None:
-    """Remove checkpoints that can't be read, with a warning."""
-    for path in (best_path(job), *saved(job).values()):
-        if not path.exists():
-            continue
-        try:
-            _read(path)
-        except DAMAGED as error:
-            path.unlink()
-            log.warning('%s is damaged (%s) and was removed; the training '
-                        'goes on from the one before', path,
-                        type(error).__name__)
+    """Remove checkpoints that can't be read, with a warning.
+
+    In the place of a damaged best one comes the best that is left.
+    """
+    for path in saved(job).values():
+        _drop_damaged(path, 'the training goes on from the one before')
+    if _drop_damaged(best_path(job),
+                     'the best of the epochs that are left takes its place'):
+        for epoch in saved(job):
+            found = load(job, epoch)
+            propose(job, found['model'], found['point'])
+
+
+def _drop_damaged(path: Path, then: str) -> bool:
+    """Remove a checkpoint that can't be read; tells whether it was one."""
+    if not path.exists():
+        return False
+    try:
+        _read(path)
+    except DAMAGED as error:
+        path.unlink()
+        log.warning('%s is damaged (%s) and was removed; %s', path,
+                    type(error).__name__, then)
+        return True
+    return False
 
 
 def prune(job: Job) -> None:
-    """Delete all checkpoints but the latest and the best."""
+    """Delete all checkpoints but the latest two and the best."""
     there = saved(job)
     for epoch in sorted(there)[:-KEPT]:
         there[epoch].unlink()

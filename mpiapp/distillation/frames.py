@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence, Set
+import zlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from mpiapp.records import Floats, Status
 
 #: joins the names of the molecules of a dimer
 PLUS = '+'
+#: what a table of `label` has, among others
+COLUMNS = frozenset({'status', 'energy', 'molecule', 'kind', 'split'})
 #: begins a value that ASE reads as JSON
 JSON = '_JSON '
 
@@ -29,7 +32,8 @@ class Frame:
 
     `energy` eV and `forces` [n_atoms, 3] eV/A are the teacher's; `molecule`
     names what it is made of (`a+b` for a dimer) and `kind` its source.
-    `split` is train or valid where `label` has decided that.
+    `split` is train or valid where `label` has decided that, and `teacher`
+    says what labelled it, if that is known.
     """
 
     numbers: NDArray[np.int32]
@@ -39,6 +43,7 @@ class Frame:
     molecule: str
     kind: str
     split: str = ''
+    teacher: str = ''
 
     @property
     def parts(self) -> frozenset[str]:
@@ -62,7 +67,8 @@ def read(path: str | Path, labels: bool = True) -> list[Frame]:
     try:
         found = read_h5(path) if path.suffix == '.h5' else \
             read_xyz(path, labels)
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError,
+            zlib.error) as error:
         raise InputError(f'training data {path} cannot be read: '
                          f'{type(error).__name__}: {error}') from error
     if not found:
@@ -90,11 +96,15 @@ def read_h5(path: Path) -> list[Frame]:
     from mpiapp.store.reader import load
     campaign = load(path)
     table = campaign.table
+    if not COLUMNS <= set(table.columns):
+        raise ValueError('it is no result of `distill label`')
     rows = np.flatnonzero(table.status.to_numpy() == Status.CONVERGED)
+    teacher = name_of(campaign.meta.get('teacher', {}))
     return [Frame(
         campaign.ragged('numbers', i), campaign.ragged('x', i),
         float(table.energy[i]), campaign.ragged('forces', i),
-        str(table.molecule[i]), str(table.kind[i]), str(table.split[i]))
+        str(table.molecule[i]), str(table.kind[i]), str(table.split[i]),
+        teacher)
         for i in rows.tolist()]
 
 
@@ -111,13 +121,18 @@ def read_xyz(path: Path, labels: bool = True) -> list[Frame]:
         info, arrays = atoms.info, atoms.arrays
         if labels and not ('REF_energy' in info and 'REF_forces' in arrays):
             raise ValueError(f'frame {i} lacks REF_energy or REF_forces')
+        if atoms.pbc.any():
+            raise ValueError(f'frame {i} is periodic, and only molecules are '
+                             'trained on')
+        forces = arrays.get('REF_forces', np.full((len(atoms), 3), np.nan))
+        if forces.shape != (len(atoms), 3):
+            raise ValueError(f'frame {i}: REF_forces must have three columns')
         frames.append(Frame(
             atoms.numbers.astype(np.int32), atoms.positions,
             float(info.get('REF_energy', np.nan)),
-            arrays.get('REF_forces', np.full((len(atoms), 3), np.nan)),
-            str(info.get('mol', f'{path.stem}_{i}')),
+            forces, str(info.get('mol', f'{path.stem}_{i}')),
             str(info.get('config_type', 'Default')),
-            str(info.get('split', ''))))
+            str(info.get('split', '')), str(info.get('teacher', ''))))
     return frames
 
 
@@ -128,12 +143,15 @@ def write_xyz(path: Path, frames: Iterable[Frame]) -> None:
     from mpiapp.store.files import replacing
     with replacing(path) as part, open(part, 'w', encoding='utf-8') as out:
         for frame in frames:
-            split = f'split={quoted(frame.split)} ' if frame.split else ''
+            more = ''.join(
+                f'{key}={quoted(value)} ' for key, value in (
+                    ('split', frame.split), ('teacher', frame.teacher))
+                if value)
             out.write(
                 f'{len(frame.numbers)}\nProperties=species:S:1:pos:R:3:'
                 f'REF_forces:R:3 REF_energy={frame.energy!r} '
                 f'config_type={quoted(frame.kind)} '
-                f'mol={quoted(frame.molecule)} {split}'
+                f'mol={quoted(frame.molecule)} {more}'
                 'energy_unit=eV force_unit=eV/Angstrom pbc="F F F"\n')
             for z, x, f in zip(frame.numbers, frame.positions, frame.forces):
                 values = ' '.join(f'{v:.8f}' for v in (*x, *f))
@@ -176,19 +194,30 @@ def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
 
 
 def held_of(
-    frames: Iterable[Frame], share: float, seed: int = 0,
+    frames: Sequence[Frame], share: float, seed: int = 0,
 ) -> set[str]:
     """Return the molecules of one file that are for validation.
 
     Those by its own split if it has one, else by name and share.  A dimer is
     for validation if one of its molecules is: the other one is no reason,
     if it occurs in training.
+
+    Raises:
+        InputError: structures for validation are of molecules of training.
     """
     parts: dict[str, set[str]] = {}
     for f in frames:
         parts.setdefault(f.split, set()).update(f.parts)
     if 'valid' in parts:
-        return parts['valid'] - parts.get('train', set())
+        held = parts['valid'] - parts.get('train', set())
+        both = {f.molecule for f in frames
+                if f.split == 'valid' and not f.parts & held}
+        if both:
+            raise InputError(
+                f'the split is not by molecule: {", ".join(sorted(both)[:5])}'
+                ' occur(s) in training and validation; take the column split '
+                'away, or give the validation structures by --valid')
+        return held
     return {m for m in set().union(*parts.values())
             if in_validation(m, share, seed)}
 
@@ -199,6 +228,19 @@ def apart(
     """Return frames without and with a molecule that is held."""
     return ([f for f in frames if not f.parts & held],
             [f for f in frames if f.parts & held])
+
+
+def name_of(teacher: Mapping[str, str]) -> str:
+    """Return a word for what labelled a file, from what the file says."""
+    name = teacher.get('calculator', '')
+    if teacher.get('sha256'):
+        name += f':{teacher["sha256"][:12]}'
+    return name
+
+
+def teachers_of(frames: Iterable[Frame]) -> list[str]:
+    """Return the teachers that are known."""
+    return sorted({f.teacher for f in frames if f.teacher})
 
 
 def elements_of(frames: Iterable[Frame]) -> set[int]:

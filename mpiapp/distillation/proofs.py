@@ -89,6 +89,8 @@ def flat_monomer(teacher: Potential, smiles: str) -> Atoms:
     """Return a molecule at the teacher's minimum, laid flat."""
     start = conformer(smiles, 0)
     end = relax(teacher, start, 0.01, 200)
+    if end.outcome not in USABLE:
+        raise Failed(f'{smiles} by the teacher: {end.outcome} {end.message}')
     return Atoms(start.numbers, laid_flat(start.numbers, end.positions))
 
 
@@ -135,19 +137,22 @@ def stacks(
     """Return relaxed slipped dimers: distance, slip, binding energy."""
     rows = []
     for name, one in monomers.items():
+        halves = [relax(p, one, STACK_FMAX, STACK_STEPS)
+                  for p in (teacher, model)]
         for start in RELAXED_STARTS:
             x = assembled(one.positions, one.positions, STARTS[start])
             row: Row = {'dimer': name, 'start': start}
-            for who, p in (('teacher', teacher), ('model', model)):
+            for who, p, half in zip(('teacher', 'model'), (teacher, model),
+                                    halves):
                 end = relax(p, Atoms(np.tile(one.numbers, 2), x),
                             STACK_FMAX, STACK_STEPS)
-                half = relax(p, one, STACK_FMAX, STACK_STEPS)
                 m = measure(np.tile(one.numbers, 2), end.positions,
                             len(one.numbers))
                 row.update({
                     f'{who}_vertical': m.vertical, f'{who}_slip': m.slip,
                     f'{who}_binding': (end.e_final - 2 * half.e_final)
-                    * KCAL_PER_EV, f'{who}_outcome': end.outcome})
+                    * KCAL_PER_EV, f'{who}_outcome': end.outcome
+                    if half.outcome in USABLE else half.outcome})
             rows.append(row)
     return rows
 

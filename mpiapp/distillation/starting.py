@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: A; distances at which radial functions are compared
 GRID = (0.7, 400)
 FIT_STEPS = 300
+#: eV an atom; weights of one function were rounded to float32 once more
+SAME = 1e-4
 MAY_DIFFER = ('only the radial basis may differ, or its channels be more, '
               'one of both at a time')
 
@@ -39,23 +41,22 @@ def start_from(new: Any, old: Any) -> float:
         InputError: the models differ in more than their radial basis or
             their channels.
     """
-    import torch
+    _require_kin(new, old)
     if _is_wider(new, old):
         _widen(new, old)
+        _require_same(new, old)
         return 0.0
     radial = ('radial_embedding.', 'r_max')
     ours, theirs = new.state_dict(), old.state_dict()
     first = [f'interactions.{i}.conv_tp_weights.layer0.weight'
              for i in range(len(new.interactions))]
     _require_alike(ours, theirs, first, radial)
-    same = all(torch.equal(ours[k].cpu().double(), theirs[k].cpu().double())
-               for k in ours if k.startswith('radial_embedding.')
-               and ours[k].shape == theirs[k].shape) and all(
-        ours[k].shape == theirs[k].shape for k in first)
+    same = _same_basis(new, old)
     for key, values in ours.items():
         if not key.startswith(radial) and (same or key not in first):
             values.copy_(theirs[key].reshape(values.shape))
     if same:
+        _require_same(new, old)
         return 0.0
     return max(_fit(new, old, i) for i in range(len(new.interactions)))
 
@@ -85,14 +86,89 @@ def _require_alike(
                 f'the recipe; {MAY_DIFFER}')
 
 
+def _require_kin(new: Any, old: Any) -> None:
+    """Check that two models are of one architecture.
+
+    Raises:
+        InputError: they are not: the same weights would be another function.
+    """
+    theirs = _traits(old)
+    for what, mine in _traits(new).items():
+        if mine != theirs[what]:
+            raise InputError(
+                f'--start: the models differ in the {what}: {theirs[what]} '
+                f'there, {mine} in the recipe; {MAY_DIFFER}')
+
+
+def _traits(model: Any) -> dict[str, str]:
+    """Return what must be the same of a model, in words."""
+    def kinds(modules: Any) -> str:
+        return ', '.join(type(m).__name__ for m in modules)
+    radial = model.radial_embedding
+    return {
+        'architecture': type(model).__name__,
+        'interactions': kinds(model.interactions),
+        'products': kinds(model.products),
+        'readouts': kinds(model.readouts),
+        'radial basis': kinds([radial.bessel_fn, radial.cutoff_fn]),
+        'transform of distances': kinds(
+            m for name, m in radial.named_children()
+            if name == 'distance_transform'),
+        'spherical harmonics': str(model.spherical_harmonics.irreps_out),
+        'kinds of channels': ', '.join(
+            '+'.join(str(ir) for _, ir in block.conv_tp.irreps_out)
+            for block in model.interactions)}
+
+
+def _require_same(new: Any, old: Any) -> None:
+    """Check on a cluster of all elements that two models are one function.
+
+    Raises:
+        InputError: they are not, as with another activation function.
+    """
+    a, b = (_cluster_energy(m) for m in (new, old))
+    if abs(a - b) > SAME:
+        raise InputError(
+            f'--start: with the same weights the model of the recipe gives '
+            f'{a:.4f} eV an atom, that one {b:.4f}: they differ in '
+            f'more than their sizes; {MAY_DIFFER}')
+
+
+def _cluster_energy(model: Any) -> float:
+    """Return the energy, eV an atom, of a cluster of all elements."""
+    import copy
+
+    from mpiapp.potentials.mace.graph import build
+    from mpiapp.potentials.mace.reference import model_inputs
+    from mpiapp.records import Batch
+    numbers = np.tile(model.atomic_numbers.cpu().numpy(), 2).astype(np.int32)
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*3 * [np.arange(7)]), -1).reshape(-1, 3)
+    x = 1.8 * places[:len(numbers)]
+    species = np.full(119, -1, np.int64)
+    species[numbers] = np.tile(np.arange(len(numbers) // 2), 2)
+    graph = build(Batch.join([(numbers, x + 0.1 * rng.standard_normal(
+        x.shape), 0, 0)]), [0], species, float(model.r_max))
+    exact = copy.deepcopy(model).cpu().double()
+    inputs = model_inputs(graph, 'float64', 'cpu', len(numbers) // 2, 0)
+    out = exact(inputs, training=False, compute_force=False)
+    return float(out['node_energy'].mean())
+
+
+def _same_basis(new: Any, old: Any) -> bool:
+    """Tell whether radial basis, envelope and cut-off are the same."""
+    import torch
+    a, b = (m.radial_embedding.state_dict() for m in (new, old))
+    return float(new.r_max) == float(old.r_max) and a.keys() == b.keys() \
+        and all(a[k].numel() == b[k].numel() and torch.equal(
+            a[k].cpu().double().reshape(-1), b[k].cpu().double().reshape(-1))
+            for k in a)
+
+
 def _is_wider(new: Any, old: Any) -> bool:
     """Tell whether a weight has more rows or columns, the basis being one."""
     theirs = dict(old.named_parameters())
-    first = new.interactions[0].conv_tp_weights.layer0.weight
-    same_basis = len(first) == len(
-        old.interactions[0].conv_tp_weights.layer0.weight) and float(
-            new.r_max) == float(old.r_max)
-    return same_basis and any(
+    return _same_basis(new, old) and any(
         name in theirs and p.numel() > theirs[name].numel()
         for name, p in new.named_parameters())
 

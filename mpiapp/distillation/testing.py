@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,6 +121,22 @@ def opened(
                              f'know {symbols(lacking)} of the test '
                              'structures')
     return Opened(options, potential)
+
+
+def check_teacher(
+    frames: Sequence[Frame], teacher: PotentialOptions,
+) -> None:
+    """Check that test structures were labelled by the teacher.
+
+    Raises:
+        InputError: they say that another one did.
+    """
+    from mpiapp.labelling import describe
+    name = labelled.name_of(describe(teacher))
+    others = [t for t in labelled.teachers_of(frames) if t != name]
+    if others:
+        raise InputError(f'--data was labelled by {", ".join(others)}, and '
+                         f'--teacher is {name}')
 
 
 def prove(
@@ -301,10 +318,22 @@ def write(paths: Paths, reports: Sequence[Mapping[str, Any]]) -> str:
                      comparison=rows, other=dict(reports[1]))
     text = markdown(whole)
     with replacing(paths.json) as part:
-        part.write_text(json.dumps(whole, indent=1), 'utf-8')
+        part.write_text(json.dumps(_finite(whole), indent=1,
+                                   allow_nan=False), 'utf-8')
     with replacing(paths.markdown) as part:
         part.write_text(text, 'utf-8')
     return text
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data; None, JSON's null, for numbers that are none."""
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def markdown(report: Mapping[str, Any]) -> str:

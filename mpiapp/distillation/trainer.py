@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpiapp.distillation.checkpoints import (
-    Job, curve, latest, load, mend, prune, read_best, save
+    START, Job, curve, latest, load, mend, propose, prune, read_best, save
 )
 from mpiapp.distillation.parallel_step import threaded
 from mpiapp.distillation.starting import same_scale, start_from
@@ -107,8 +107,7 @@ def parsed(job: Job) -> Any:
         'model_dir': folder, 'checkpoints_dir': job.checkpoints,
         'results_dir': folder / 'results', 'energy_key': 'REF_energy',
         'forces_key': 'REF_forces', 'max_num_epochs': job.max_epochs,
-        'patience': 10 ** 6, 'eval_interval': 1,
-        **{key: value for key, value in job.options.items()}}
+        'patience': 10 ** 6, 'eval_interval': 1, **job.options}
     line = ['--restart_latest', '--save_all_checkpoints']
     for key, value in words.items():
         if value is True:
@@ -220,6 +219,12 @@ class _Wrapped:
 
     def train_one_epoch(self, **more: Any) -> Any:
         """Tell the epoch before; make one."""
+        if self.job.start is not None and latest(self.job) is None:
+            # mace-torch has just validated it: training must be better
+            points = curve(self.job)
+            propose(self.job, more['model'].state_dict(),
+                    points[0] if points else None)
+            tell_last(self.job)
         if more['epoch'] > self.progress.epoch:
             tell_last(self.job)
         self.progress.epoch = more['epoch']
@@ -262,15 +267,18 @@ def tell_last(job: Job) -> None:
     points = curve(job)
     if points:
         p = points[-1]
-        log.info('epoch %4d: loss %.5f, validation MAE of forces %.1f meV/A,'
-                 ' of energies %.2f meV/atom', p['epoch'], p['loss'],
+        name = 'the start ' if p['epoch'] == START else \
+            f'epoch {p["epoch"]:4.0f}'
+        log.info('%s: loss %.5f, validation MAE of forces %.1f meV/A,'
+                 ' of energies %.2f meV/atom', name, p['loss'],
                  p['mae_f'], p['mae_e_per_atom'])
 
 
 def best_model(job: Job, progress: Progress) -> tuple[Any, dict[str, float]]:
     """Return the best model on the CPU and its point of the curve.
 
-    The model is None where no epoch has been validated.
+    A start may be the best.  The model is None where nothing has been
+    validated.
     """
     best = read_best(job)
     if best is None or progress.model is None:

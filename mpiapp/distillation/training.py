@@ -4,11 +4,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -37,6 +36,12 @@ OURS = frozenset({
 SETTINGS = 'settings.json'
 #: folders that the trainer writes
 WORK = ('checkpoints', 'results', 'logs')
+#: ... and the names of the trainer's files there; others are not ours
+OF_TRAINER = '*_run-*'
+#: eV; more than any molecule's energy of atomisation by its atoms
+TOO_FAR = 10.0
+#: batch_size of mace_run_train where the recipe has none
+BATCH_SIZE = 10
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,12 @@ def prepare(asked: TrainSettings) -> Prepared:
     """
     recipe = read_recipe(asked.recipe)
     train, valid, left_out = data_of(asked)
+    at_once = int(recipe.get('batch_size', BATCH_SIZE))
+    if len(train) < at_once:
+        raise InputError(
+            f'{len(train)} structures to train on are fewer than the '
+            f'batch_size {at_once} of the recipe: label more, or write a '
+            'recipe with a smaller one')
     numbers = check_elements(asked, train, valid)
     options = dict(recipe, atomic_numbers=str(sorted(numbers)))
     digest = {'data': labelled.digest(train),
@@ -113,6 +124,7 @@ def prepare(asked: TrainSettings) -> Prepared:
         if missing:
             raise InputError(f'--start {asked.start}: the model does not '
                              f'know {symbols(missing)}')
+        check_zero(asked.start, energies, train)
         options['E0s'] = str(energies)
         options['atomic_numbers'] = str(sorted(energies))
         digest['start'] = hashlib.sha256(
@@ -123,6 +135,25 @@ def prepare(asked: TrainSettings) -> Prepared:
     trainer.parsed(job_of(asked, options))
     settings = {'recipe': options, 'seed': asked.seed, **digest}
     return Prepared(train, valid, left_out, options, settings)
+
+
+def check_zero(
+    start: str, energies: Mapping[int, float], frames: Sequence[Frame],
+) -> None:
+    """Check that labels count energies from the zero of a start.
+
+    Raises:
+        InputError: they are of another teacher.
+    """
+    import numpy as np
+    off = float(np.median([
+        (f.energy - sum(energies[int(z)] for z in f.numbers))
+        / len(f.numbers) for f in frames]))
+    if abs(off) > TOO_FAR:
+        raise InputError(
+            f'--start {start}: beyond the energies of its atoms the labels '
+            f'are {off:.1f} eV an atom: they are of another teacher than '
+            'its own; train without --start')
 
 
 def data_of(
@@ -138,8 +169,12 @@ def data_of(
     """
     files = [labelled.read(path) for path in asked.data]
     found = [f for file in files for f in file]
+    valid = [f for path in asked.valid for f in labelled.read(path)]
+    teachers = labelled.teachers_of([*found, *valid])
+    if len(teachers) > 1:
+        raise InputError('the labels are of different teachers: '
+                         f'{", ".join(teachers)}')
     if asked.valid:
-        valid = [f for path in asked.valid for f in labelled.read(path)]
         held = {p for f in valid for p in f.parts}
         train, out = labelled.apart(found, held)
     else:
@@ -240,7 +275,7 @@ def check_folder(
     check_written(
         [*files_of(asked), path],
         [*asked.data, *asked.valid, asked.start, asked.recipe],
-        overwrite or path.exists())
+        overwrite or is_ours(asked.folder))
     if overwrite or not has_begun(asked.folder):
         return
     if not resume:
@@ -253,10 +288,24 @@ def check_folder(
             'folder, with --start for its weights')
 
 
+def is_ours(folder: Path) -> bool:
+    """Tell whether the settings in a folder are those of a training."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text('utf-8'))
+    except OSError:
+        return False
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return {'recipe', 'seed', 'data'} <= set(found)
+    # damaged: what lies beside them tells
+    return any(folder.glob(f'checkpoints/{OF_TRAINER}'))
+
+
 def has_begun(folder: Path) -> bool:
     """Tell whether a folder holds a training that is worth something."""
-    return (folder / SETTINGS).exists() and any(
-        [*folder.glob('checkpoints/*.pt'), *folder.glob('*.model')])
+    return any(folder.glob(f'checkpoints/{OF_TRAINER}')) or \
+        is_ours(folder) and any(folder.glob('*.model'))
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,11 +338,13 @@ def _make_ready(
     """Clear away what was there, unless it goes on, and write the input."""
     path = asked.folder / SETTINGS
     if overwrite or not has_begun(asked.folder):
-        if path.exists():
-            for name in WORK:
-                shutil.rmtree(asked.folder / name, ignore_errors=True)
-        for file in files_of(asked):
+        work = [file for name in WORK
+                for file in (asked.folder / name).glob(OF_TRAINER)]
+        for file in (*work, *files_of(asked)):
             file.unlink(missing_ok=True)
+        for name in WORK:
+            with suppress(OSError):  # not there, or files of others in it
+                (asked.folder / name).rmdir()
     # first of all: with it the other files are known as ours
     with replacing(path) as part:
         part.write_text(json.dumps(prepared.settings, indent=1,
@@ -369,7 +420,7 @@ def write_result(
     """Write NAME.model and NAME.json beside one another."""
     import torch
 
-    from mpiapp.distillation.checkpoints import curve
+    from mpiapp.distillation.checkpoints import START, curve
     from mpiapp.store.provenance import package_versions
     path = job.folder / f'{job.name}.model'
     # by way of memory: PyTorch's own writing hides why it fails
@@ -388,7 +439,10 @@ def write_result(
         'packages': package_versions()}
     with replacing(job.folder / f'{job.name}.json') as part:
         part.write_text(json.dumps(about, indent=1), 'utf-8')
-    tell(f'best epoch {best["epoch"]} of {len(points)}: validation MAE of '
-         f'forces {best["mae_f"]:.1f} meV/A, of energies '
-         f'{best["mae_e_per_atom"]:.2f} meV/atom')
+    n = sum(p['epoch'] != START for p in points)
+    name = f'after epoch {best["epoch"]} (of 0 to {n - 1})'
+    if best['epoch'] == START:
+        name = f'the start, better than {n} epochs (a lower lr may help)'
+    tell(f'best: {name}: validation MAE of forces {best["mae_f"]:.1f} meV/A, '
+         f'of energies {best["mae_e_per_atom"]:.2f} meV/atom')
     tell(f'model {path} ({path.stat().st_size / 1e6:.2f} MB)')

@@ -31,6 +31,8 @@ COUNTS = frozenset({'unstable'})
 LONG = 10.0
 #: a single number may be worse by this factor in a model that is better
 TOLERATED = 1.25
+#: share of a goal that no difference of two models is told from
+NOISE = 0.02
 
 
 def key_numbers(report: Mapping[str, Any]) -> dict[str, float]:
@@ -98,6 +100,7 @@ def comparison(
 
     Better: it has all numbers of the old one, the geometric mean of the
     ratios new / old is below 1, none is above 1.25, and no count is higher.
+    What is far below its goal is noise: `NOISE` of the goal is added to both.
     """
     rows: list[dict[str, Any]] = []
     ratios, worse = [], False
@@ -112,8 +115,9 @@ def comparison(
         elif name in COUNTS:
             worse |= new[name] > old[name]
         else:
-            row['ratio'] = new[name] / max(old[name], 1e-12)
-            ratios.append(max(row['ratio'], 1e-6))
+            noise = NOISE * GOALS[name][2]
+            row['ratio'] = (new[name] + noise) / (old[name] + noise)
+            ratios.append(row['ratio'])
         rows.append(row)
     better = not worse and bool(ratios) and max(ratios) <= TOLERATED \
         and float(np.exp(np.mean(np.log(ratios)))) < 1.0

@@ -32,6 +32,8 @@ from mpiapp.units import EV_PER_AMU_A2_FS2, EV_PER_KELVIN
 from mpiapp.workers.label_items import LabelItem, Subject, seed_of
 from mpiapp.workers.legs import Legs, Stopped
 
+#: sources of conformers as they are
+PLAIN = ('conformer', 'fragment')
 #: tries to embed a structure before it is given up
 TRIES = 3
 #: share of the starts that are folded, where a molecule can be
@@ -241,15 +243,21 @@ class LabelWorker:
         if item.kind in DIMERS:
             return self._dimer(item, rng, stream)
         start = self._embedded(item.parts[0], int(rng.integers(2 ** 20)))
-        x = self._moved(item.kind, start, rng, stream)
+        x = self._moved(item, start, rng, stream)
         return Built(replace(start, positions=x), len(start.numbers))
 
     def _moved(
-        self, kind: str, start: Structure, rng: np.random.Generator,
+        self, item: LabelItem, start: Structure, rng: np.random.Generator,
         stream: Stream,
     ) -> Floats:
-        """Return the positions of a structure of one molecule."""
-        if kind == 'rattle':
+        """Return the positions of a structure of one molecule.
+
+        Of a molecule that can't be folded conformers are much the same: the
+        first one stays as it is, all others are displaced.
+        """
+        kind = item.kind
+        if kind == 'rattle' or kind in PLAIN and item.number and not \
+                self._prepare(item.parts[0]).folds:
             return rattled(start.positions, rng)
         if kind == 'relax':
             shaken = rattled(start.positions, rng)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from mpiapp.chemistry.arrangements import DIMERS
 from mpiapp.chemistry.embedding import Recipe, facts
-from mpiapp.chemistry.fragments import canonical, fragments, has_aromatic
+from mpiapp.chemistry.fragments import (
+    canonical, fragments, has_aromatic, is_radical
+)
 from mpiapp.chemistry.molecules import TableRow, read_rows, table_row
 from mpiapp.errors import InputError
 from mpiapp.records import Rejection
@@ -70,8 +72,11 @@ def read_held_back(path: str | Path) -> dict[str, str]:
 
 def subjects_of(
     rows: Sequence[TableRow], held_back: Mapping[str, str], max_atoms: int,
+    elements: Set[int] | None = None,
 ) -> Subjects:
     """Return the molecules and their pieces, without those held back.
+
+    Molecules of other `elements` (atomic numbers) are left out.
 
     Raises:
         InputError: none is left.
@@ -81,43 +86,57 @@ def subjects_of(
     seen: set[str] = set()
     recipe = Recipe()
     pieces: dict[str, TableRow] = {}
+
+    def take(row: TableRow, smiles: str, is_fragment: bool) -> None:
+        if smiles in seen:
+            return
+        seen.add(smiles)
+        try:
+            known = facts(row, recipe)
+        except Rejection as error:
+            left_out.append(f'{row.name}: {error.reason}: {error.message}')
+            return
+        why = unfit(smiles, known.n_atoms, max_atoms, elements)
+        if why:
+            left_out.append(f'{row.name}: {why}')
+            return
+        found.append(Subject(row, known.n_atoms, is_fragment,
+                             has_aromatic(row.smiles)))
+
     for row in rows:
         smiles = canonical(row.smiles)
         if smiles in held_back:
             left_out.append(f'{row.name}: held back')
             continue
-        _take(row, smiles, False, found, left_out, seen, recipe, max_atoms)
+        take(row, smiles, False)
         for piece in fragments(row.smiles):
             pieces.setdefault(piece, piece_row(piece))
     for smiles, row in sorted(pieces.items()):
         if smiles in held_back:
             left_out.append(f'{held_back[smiles]} (a piece): held back')
             continue
-        _take(row, smiles, True, found, left_out, seen, recipe, max_atoms)
+        take(row, smiles, True)
     if not found:
         raise InputError('no molecule is left to label\n' + '\n'.join(
             f'  {line}' for line in left_out[:10]))
     return Subjects(tuple(found), tuple(left_out))
 
 
-def _take(
-    row: TableRow, smiles: str, is_fragment: bool, found: list[Subject],
-    left_out: list[str], seen: set[str], recipe: Recipe, max_atoms: int,
-) -> None:
-    """Add a molecule to what is found, or to what is left out."""
-    if smiles in seen:
-        return
-    seen.add(smiles)
-    try:
-        known = facts(row, recipe)
-    except Rejection as error:
-        left_out.append(f'{row.name}: {error.reason}: {error.message}')
-        return
-    if known.n_atoms > max_atoms:
-        left_out.append(f'{row.name}: {known.n_atoms} atoms')
-        return
-    found.append(Subject(row, known.n_atoms, is_fragment,
-                         has_aromatic(row.smiles)))
+def unfit(
+    smiles: str, n_atoms: int, max_atoms: int, elements: Set[int] | None,
+) -> str:
+    """Say why a molecule can't be labelled, '' if it can."""
+    from ase.data import chemical_symbols
+    from rdkit import Chem
+    lacking = set() if elements is None else {
+        a.GetAtomicNum() for a in Chem.MolFromSmiles(smiles).GetAtoms()
+    } - elements
+    if lacking:
+        return 'teacher or sampler do not know ' + ' '.join(
+            chemical_symbols[z] for z in sorted(lacking))
+    if is_radical(smiles):
+        return 'a radical; labels are of closed shells'
+    return f'{n_atoms} atoms' if n_atoms > max_atoms else ''
 
 
 def piece_row(smiles: str) -> TableRow:

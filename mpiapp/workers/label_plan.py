@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +138,14 @@ def closing(table: Any, left_out: Sequence[str], path: Path) -> str:
             f'{good.fmax.max():.2f} eV/A; nearest atoms '
             f'{good.nearest.min():.2f} A; train {split["train"]}, valid '
             f'{split["valid"]} structures')
+        if not split['valid'] and split['train']:
+            lines.append('no structure is of a molecule for validation: '
+                         'training needs some (--total, --valid-share)')
     if left_out:
         lines.append(f'molecules left out: {"; ".join(left_out[:5])}'
                      f'{"; ..." if len(left_out) > 5 else ""}')
     lines.append(f'result {path}')
     return '\n'.join(lines)
-
-
-def with_pool(
-    items: Sequence[LabelItem], rows: Ints,
-) -> list[LabelItem]:
-    """Return the items of the chosen rows of a pool."""
-    return [replace(items[int(r)]) for r in rows]
 
 
 def described(about: Mapping[str, str]) -> dict[str, str]:

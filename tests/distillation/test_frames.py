@@ -117,6 +117,55 @@ def test_structures_alone_can_be_read(tmp_path: Path) -> None:
     assert found[0].positions.shape == (2, 3) and np.isnan(found[0].energy)
 
 
+def test_a_split_that_is_not_by_molecule_is_refused() -> None:
+    made = [replace(f, molecule=m, split=s) for f, m, s in zip(
+        small.frames(4), ('a', 'a', 'b', 'a+b'),
+        ('train', 'valid', 'valid', 'valid'))]
+    with pytest.raises(InputError, match='not by molecule: a occur'):
+        frames.held_of(made, 0.1)
+    assert frames.held_of([made[0], *made[2:]], 0.1) == {'b'}
+
+
+def test_what_labelled_a_file_is_kept(tmp_path: Path) -> None:
+    made = [replace(f, teacher='mace:my model:12ab') for f in small.frames(2)]
+    frames.write_xyz(tmp_path / 'a.xyz', made)
+    found = frames.read(tmp_path / 'a.xyz')
+    assert frames.teachers_of(found) == ['mace:my model:12ab']
+
+
+@pytest.mark.parametrize('old, new, fault', [
+    ('pbc="F F F"', 'pbc="T T T" Lattice="9 0 0 0 9 0 0 0 9"', 'periodic'),
+    ('REF_energy=', 'REF_energy="1 2" was=', 'TypeError')])
+def test_what_is_no_molecule_with_an_energy_is_refused(
+    tmp_path: Path, old: str, new: str, fault: str,
+) -> None:
+    path = tmp_path / 'a.xyz'
+    frames.write_xyz(path, small.frames(2))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=fault):
+        frames.read(path)
+
+
+def test_forces_of_one_column_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'a.xyz'
+    path.write_text('1\nProperties=species:S:1:pos:R:3:REF_forces:R:1 '
+                    'REF_energy=1.0\nH 0 0 0 0.5\n')
+    with pytest.raises(InputError, match='three columns'):
+        frames.read(path)
+
+
+@pytest.mark.parametrize('size', [40, -8])
+def test_a_damaged_archive_is_refused(tmp_path: Path, size: int) -> None:
+    frames.write_xyz(tmp_path / 'a.xyz', small.frames(2))
+    packed = gzip.compress((tmp_path / 'a.xyz').read_bytes())
+    for name, data in ('cut', packed[:size]), ('torn', packed[:40] + bytes(
+            [packed[40] ^ 255]) + packed[41:]):
+        path = tmp_path / f'{name}.xyz.gz'
+        path.write_bytes(data)
+        with pytest.raises(InputError, match='cannot be read'):
+            frames.read(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='no such file'):
         frames.read(tmp_path / 'none.h5')

@@ -225,7 +225,7 @@ def test_an_interrupted_training_goes_on(data: Path, tmp_path: Path) -> None:
     done, _ = run(settings, stopping=soon)
     assert not done and list((settings.folder / 'checkpoints').iterdir())
     done, told = run(settings, resume=True)
-    assert done and 'best epoch' in told[-2]
+    assert done and 'best: after epoch' in told[-2]
     assert [p['epoch'] for p in about(settings)['curve']] == [0, 1, 2]
 
 
@@ -289,6 +289,48 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert f'{last} is damaged' in caplog.text
     assert last.stat().st_size > 3000
     assert [p['epoch'] for p in about(settings)['curve']] == [0, 1]
+
+
+def test_a_damaged_best_gives_way_to_the_best_that_is_left(
+    trained: training.TrainSettings, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = copied(trained, tmp_path)
+    best = settings.folder / 'checkpoints' / 'tiny_run-0_best.pt'
+    best.write_bytes(best.read_bytes()[:3000])
+    with caplog.at_level('WARNING', 'mpiapp'):
+        assert run(settings, resume=True)[0]
+    assert f'{best} is damaged' in caplog.text
+    assert about(settings)['best'] == about(trained)['best']
+
+
+def test_a_torn_line_of_the_learning_curve_is_passed_over(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = copied(trained, tmp_path, max_epochs=3)
+    path = settings.folder / 'results' / 'tiny_run-0_train.txt'
+    with open(path, 'a') as file:
+        file.write('{"loss": 0.1, "mo\n')
+    assert run(settings, resume=True)[0]
+    assert [p['epoch'] for p in about(settings)['curve']] == [0, 1, 2]
+
+
+def test_a_start_is_the_best_until_an_epoch_is_better(
+    data: Path, trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    settings = asked(
+        tmp_path, data, start=str(trained.folder / 'tiny.model'),
+        recipe=str(small.recipe(tmp_path, lr=3.0, ema=False)))
+    _, told = run(settings)
+    found = about(settings)
+    assert [p['epoch'] for p in found['curve']] == [-1, 0, 1]
+    assert found['best_epoch'] == -1
+    assert found['best']['mae_f'] == pytest.approx(
+        about(trained)['best']['mae_f'], rel=1e-6)
+    assert 'the start, better than 2 epochs' in told[-2]
+    before = weights(trained)
+    for name, values in weights(settings).items():
+        assert (values == before[name].reshape(values.shape)).all(), name
 
 
 @pytest.mark.parametrize('text', ['', '{"seed": ', '[]'])
@@ -361,6 +403,30 @@ def test_files_that_are_not_of_a_training_are_left_alone(
     assert program.main(words) == 2
     assert fault in capsys.readouterr().err
     assert snapshot(tmp_path) == before
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize('more, code', [([], 2), (['--overwrite'], 0)])
+def test_folders_of_others_are_left_alone(
+    data: Path, tmp_path: Path, more: list[str], code: int,
+) -> None:
+    folder = tmp_path / 'mine'
+    for name in ('settings.json', 'results/thesis.txt', 'logs/l.txt'):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"theme": 1}')
+    before = files_below(folder)
+    assert program.main([
+        'train', '--data', str(data), '--recipe',
+        str(small.recipe(tmp_path)), '--valid-share', '0.3', '--max-epochs',
+        '1', '--output-dir', str(folder), *more]) == code
+    after = files_below(folder)
+    if more:
+        before.pop('settings.json')  # replaced, as asked for
+    assert {name: after[name] for name in before} == before
 
 
 def test_two_trainings_are_not_mixed_in_one_folder(
@@ -487,6 +553,15 @@ def test_a_wider_model_starts_at_the_same_function(
 
 @pytest.mark.parametrize('changes, fault', [
     ({'hidden_irreps': '3x0e'}, 'or its channels be more'),
+    ({'model': 'MACE'}, 'differ in the'),
+    ({'interaction_first': 'RealAgnosticInteractionBlock'}, 'interactions'),
+    ({'gate': 'tanh'}, 'differ in more than their sizes'),
+    ({'max_ell': 2}, 'spherical harmonics'),
+    ({'hidden_irreps': '6x0e', 'max_ell': 2}, 'spherical harmonics'),
+    ({'hidden_irreps': '6x0e + 6x1o'}, 'kinds of channels'),
+    ({'radial_type': 'gaussian'}, 'radial basis'),
+    ({'distance_transform': 'Agnesi'}, 'transform of distances'),
+    ({'hidden_irreps': '6x0e', 'num_cutoff_basis': 6}, 'one of both at a'),
     ({'hidden_irreps': '6x0e', 'r_max': 3.5}, 'one of both at a time'),
     ({'hidden_irreps': '6x0e', 'radial_MLP': '[3]'}, 'channels be more')])
 def test_a_start_of_another_shape_is_refused(
@@ -512,6 +587,7 @@ def test_a_start_of_another_shape_is_refused(
     ({'recipe': 'none.toml'}, 'neither a recipe of data/distill nor a file'),
     ({'valid': ('none.h5',)}, 'no such file'),
     ({'max_atoms': 2}, 'no training structure is left'),
+    ({'max_atoms': 3, 'recipe': 'cpu'}, 'fewer than the batch_size 8'),
 ])
 def test_what_cannot_be_trained_is_refused(
     data: Path, tmp_path: Path, more: dict[str, Any], fault: str,
@@ -519,6 +595,26 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(InputError, match=fault):
         training.prepare(asked(tmp_path, data, **more))
     assert not (tmp_path / 'run').exists()
+
+
+def test_labels_of_different_teachers_are_refused(
+    trained: training.TrainSettings, tmp_path: Path,
+) -> None:
+    made = small.frames(16)
+    for name, teacher in ('a', 'gfn2'), ('b', 'mace:x'):
+        frames.write_xyz(tmp_path / f'{name}.xyz', [
+            replace(f, teacher=teacher) for f in made])
+    both = asked(tmp_path, tmp_path / 'a.xyz')
+    with pytest.raises(InputError, match='teachers: gfn2, mace:x'):
+        training.prepare(replace(both, data=(
+            *both.data, str(tmp_path / 'b.xyz'))))
+    # and without a word on the teacher: another zero of the energy
+    frames.write_xyz(tmp_path / 'c.xyz', [
+        replace(f, energy=f.energy - 100 * len(f.numbers)) for f in made])
+    with pytest.raises(InputError, match='100.0 eV an atom: they are of an'):
+        training.prepare(asked(
+            tmp_path, tmp_path / 'c.xyz',
+            start=str(trained.folder / 'tiny.model')))
 
 
 def test_molecules_of_validation_are_in_no_dimer_of_training(
@@ -583,7 +679,7 @@ def test_an_option_the_trainer_lacks_is_told(
 
 
 @pytest.mark.parametrize('name', [
-    'cpu', 'gpu', 'bundled_1', 'bundled_2', 'bundled_3'])
+    'cpu', 'gpu', 'further', 'bundled_1', 'bundled_2', 'bundled_3'])
 def test_stored_recipes_are_options_of_the_trainer(
     name: str, tmp_path: Path,
 ) -> None:
