@@ -24,7 +24,7 @@ from mpiapp.records import Status
 from mpiapp.store.digest import content_digest
 from mpiapp.store.reader import load
 from mpiapp.workers.label_items import Subject, read_held_back
-from mpiapp.workers.label_plan import valid_names
+from mpiapp.workers.label_plan import drawn, valid_names
 from tests.distillation import small
 from tests.jobs import Ended, needs_mpirun, run, run_and
 
@@ -103,7 +103,7 @@ def test_of_several_molecules_one_at_least_is_for_validation(
     subjects = [Subject(TableRow(name, '', '', 'C', 'CH4'), 5, False, False)
                 for name in names]
     found = valid_names(subjects, share, 0)
-    ours = [name for name in names if frames.in_validation(name, share, 0)]
+    ours = [name for name in names if drawn(name, 0) < share]
     assert len(found) == n if n is not None else list(found) == ours
     assert valid_names(subjects, share, 0) == found
 

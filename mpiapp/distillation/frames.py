@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mpiapp.errors import InputError
 from mpiapp.records import Floats, Status
+from mpiapp.workers.label_plan import drawn
 
 #: joins the names of the molecules of a dimer
 PLUS = '+'
@@ -184,15 +185,6 @@ def _converted(word: str) -> bool:
     return True
 
 
-def in_validation(molecule: str, share: float, seed: int = 0) -> bool:
-    """Tell whether a molecule is one of the validation set, by its name.
-
-    Decided for each molecule alone, so that more data moves none of them.
-    """
-    digest = hashlib.sha256(f'{seed}\n{molecule}'.encode()).digest()
-    return int.from_bytes(digest[:8], 'little') < share * 2.0 ** 64
-
-
 def held_of(
     frames: Sequence[Frame], share: float, seed: int = 0,
 ) -> set[str]:
@@ -219,7 +211,7 @@ def held_of(
                 'away, or give the validation structures by --valid')
         return held
     return {m for m in set().union(*parts.values())
-            if in_validation(m, share, seed)}
+            if drawn(m, seed) < share}
 
 
 def apart(

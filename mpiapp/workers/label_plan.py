@@ -1,6 +1,7 @@
 """What `distill label` does before, between and after its rounds of work."""
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,18 +106,23 @@ def valid_names(
 ) -> tuple[str, ...]:
     """Return the names of the molecules for validation.
 
-    Decided by the same rule as in training (`distillation.frames`); of
-    several molecules one at least, as training can't do without.
+    Decided by the same rule as in training; of several molecules one at
+    least, as training can't do without.
     """
-    import hashlib
-
-    def drawn(name: str) -> float:
-        digest = hashlib.sha256(f'{seed}\n{name}'.encode()).digest()
-        return int.from_bytes(digest[:8], 'little') / 2.0 ** 64
-    drawn_of = {s.name: drawn(s.name) for s in subjects}
+    drawn_of = {s.name: drawn(s.name, seed) for s in subjects}
     if share > 0 and len(drawn_of) > 1:
         share = max(share, np.nextafter(min(drawn_of.values()), 1.0))
     return tuple(n for n, value in drawn_of.items() if value < share)
+
+
+def drawn(name: str, seed: int) -> float:
+    """Return a number from 0 to 1 that follows from a name and a seed.
+
+    A molecule is for validation where it is below their share: decided for
+    each alone, so that more data moves none of them.
+    """
+    digest = hashlib.sha256(f'{seed}\n{name}'.encode()).digest()
+    return int.from_bytes(digest[:8], 'little') / 2.0 ** 64
 
 
 def closing(table: Any, left_out: Sequence[str], path: Path) -> str:

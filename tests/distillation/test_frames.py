@@ -11,6 +11,7 @@ import pytest
 
 from mpiapp.distillation import frames
 from mpiapp.errors import InputError
+from mpiapp.workers.label_plan import drawn
 from tests.distillation import small
 
 
@@ -81,9 +82,9 @@ def test_a_split_that_was_stored_is_kept(tmp_path: Path) -> None:
 
 def test_more_data_moves_no_molecule() -> None:
     some = [f'm{i}' for i in range(50)]
-    before = {m for m in some if frames.in_validation(m, 0.2)}
+    before = {m for m in some if drawn(m, 0) < 0.2}
     assert before and before < {m for m in some
-                                if frames.in_validation(m, 0.5)}
+                                if drawn(m, 0) < 0.5}
 
 
 @pytest.mark.parametrize('content, fault', [
