@@ -74,6 +74,9 @@ class TrainOptions(Alone):
     output_dir: str = option('runs/distill', 'folder of the training',
                              group='output', metavar='DIR')
     name: str = option('student', 'name of the model', group='output')
+    choose: str = option(
+        'best', 'weights of the model: those of the least validation loss, '
+        'or of the last epoch', group='output', choices=('best', 'last'))
     resume: bool = option(False, 'go on from the last checkpoint',
                           group='output')
     overwrite: bool = option(False, 'delete an earlier training first',
@@ -108,7 +111,8 @@ def train(words: Sequence[str]) -> int:
         options.data, options.valid, options.recipe, options.start,
         Path(options.output_dir), options.name, options.elements,
         options.valid_share, options.seed, options.max_epochs,
-        options.device, options.max_atoms, options.fast, options.threads)
+        options.device, options.max_atoms, options.fast, options.threads,
+        options.choose)
     # of packages that mace-torch is made of, and not the user's to mend
     warnings.simplefilter('ignore')
     prepared = training.prepare(asked)

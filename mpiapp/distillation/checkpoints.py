@@ -164,6 +164,15 @@ def read_best(job: Job) -> dict[str, Any] | None:
     return _read(path) if path.exists() else None
 
 
+def read_last(job: Job) -> dict[str, Any] | None:
+    """Return weights and curve point of the last validated epoch, if any."""
+    for epoch in sorted(saved(job), reverse=True):
+        found = load(job, epoch)
+        if found['point'] is not None:
+            return found
+    return None
+
+
 def _read(path: Path) -> dict[str, Any]:
     import torch
     found: dict[str, Any] = torch.load(path, map_location='cpu',

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpiapp.distillation.checkpoints import (
-    START, Job, curve, latest, load, mend, propose, prune, read_best, save
+    START, Job, curve, latest, load, mend, propose, prune, read_best,
+    read_last, save
 )
 from mpiapp.distillation.parallel_step import threaded
 from mpiapp.distillation.starting import same_scale, start_from
@@ -274,13 +275,16 @@ def tell_last(job: Job) -> None:
                  p['mae_f'], p['mae_e_per_atom'])
 
 
-def best_model(job: Job, progress: Progress) -> tuple[Any, dict[str, float]]:
-    """Return the best model on the CPU and its point of the curve.
+def chosen_model(
+    job: Job, progress: Progress, choose: str,
+) -> tuple[Any, dict[str, float]]:
+    """Return the model on the CPU and its point of the curve.
 
-    A start may be the best.  The model is None where nothing has been
-    validated.
+    `choose` is `best`, that of the least validation loss, which may be the
+    start, or `last`, that of the last epoch.  The model is None where nothing
+    has been validated.
     """
-    best = read_best(job)
+    best = read_best(job) if choose == 'best' else read_last(job)
     if best is None or progress.model is None:
         return None, {}
     model = progress.model.to('cpu')

@@ -62,6 +62,7 @@ class TrainSettings:
     max_atoms: int | None
     fast: bool
     threads: int = 1
+    choose: str = 'best'
 
 
 @dataclass(frozen=True)
@@ -387,7 +388,7 @@ def run(
     asked: TrainSettings, prepared: Prepared, stopping: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> bool:
-    """Train; write the best model and the learning curve.
+    """Train; write the model that is asked for and the learning curve.
 
     Returns whether all epochs are done.
 
@@ -401,7 +402,7 @@ def run(
         tell(f'{progress.steps} steps, '
              f'{1e3 * progress.cpu_seconds / progress.atom_steps:.2f} ms of '
              'CPU time an atom and step, start included')
-    model, point = trainer.best_model(job, progress)
+    model, point = trainer.chosen_model(job, progress, asked.choose)
     if model is None:
         if not progress.stopped:
             raise InputError(
@@ -414,7 +415,7 @@ def run(
 
 
 def write_result(
-    job: Job, model: Any, best: Mapping[str, float], prepared: Prepared,
+    job: Job, model: Any, point: Mapping[str, float], prepared: Prepared,
     tell: Callable[[str], None],
 ) -> None:
     """Write NAME.model and NAME.json beside one another."""
@@ -432,7 +433,7 @@ def write_result(
     about = {
         'model': path.name, 'bytes': path.stat().st_size,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-        'best_epoch': best['epoch'], 'best': best,
+        'epoch': point['epoch'], 'validation': point,
         'units': {'mae_f': 'meV/angstrom', 'mae_e_per_atom': 'meV/atom'},
         'curve': points, 'settings': prepared.settings,
         'train': counts(prepared.train), 'valid': counts(prepared.valid),
@@ -440,9 +441,9 @@ def write_result(
     with replacing(job.folder / f'{job.name}.json') as part:
         part.write_text(json.dumps(about, indent=1), 'utf-8')
     n = sum(p['epoch'] != START for p in points)
-    name = f'after epoch {best["epoch"]} (of 0 to {n - 1})'
-    if best['epoch'] == START:
+    name = f'after epoch {point["epoch"]} (of 0 to {n - 1})'
+    if point['epoch'] == START:
         name = f'the start, better than {n} epochs (a lower lr may help)'
-    tell(f'best: {name}: validation MAE of forces {best["mae_f"]:.1f} meV/A, '
-         f'of energies {best["mae_e_per_atom"]:.2f} meV/atom')
+    tell(f'weights {name}: validation MAE of forces {point["mae_f"]:.1f} '
+         f'meV/A, of energies {point["mae_e_per_atom"]:.2f} meV/atom')
     tell(f'model {path} ({path.stat().st_size / 1e6:.2f} MB)')

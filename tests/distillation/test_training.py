@@ -225,7 +225,7 @@ def test_an_interrupted_training_goes_on(data: Path, tmp_path: Path) -> None:
     done, _ = run(settings, stopping=soon)
     assert not done and list((settings.folder / 'checkpoints').iterdir())
     done, told = run(settings, resume=True)
-    assert done and 'best: after epoch' in told[-2]
+    assert done and 'weights after epoch' in told[-2]
     assert [p['epoch'] for p in about(settings)['curve']] == [0, 1, 2]
 
 
@@ -261,7 +261,7 @@ def test_a_stop_leaves_the_best_model_as_it_was_validated(
     for _ in range(2):
         steps.clear()
         assert not run(settings, resume=True, stopping=soon)[0]
-    assert about(settings)['best'] == about(trained)['best']
+    assert about(settings)['validation'] == about(trained)['validation']
     for name, values in weights(settings).items():
         assert torch.equal(values, before[name]), name
 
@@ -301,7 +301,7 @@ def test_a_damaged_best_gives_way_to_the_best_that_is_left(
     with caplog.at_level('WARNING', 'mpiapp'):
         assert run(settings, resume=True)[0]
     assert f'{best} is damaged' in caplog.text
-    assert about(settings)['best'] == about(trained)['best']
+    assert about(settings)['validation'] == about(trained)['validation']
 
 
 def test_a_torn_line_of_the_learning_curve_is_passed_over(
@@ -324,13 +324,18 @@ def test_a_start_is_the_best_until_an_epoch_is_better(
     _, told = run(settings)
     found = about(settings)
     assert [p['epoch'] for p in found['curve']] == [-1, 0, 1]
-    assert found['best_epoch'] == -1
-    assert found['best']['mae_f'] == pytest.approx(
-        about(trained)['best']['mae_f'], rel=1e-6)
+    assert found['epoch'] == -1
+    assert found['validation']['mae_f'] == pytest.approx(
+        about(trained)['validation']['mae_f'], rel=1e-6)
     assert 'the start, better than 2 epochs' in told[-2]
     before = weights(trained)
     for name, values in weights(settings).items():
         assert (values == before[name].reshape(values.shape)).all(), name
+    # unless the last is asked for, which is at hand as well
+    run(replace(settings, choose='last'), resume=True)
+    assert about(settings)['validation'] == found['curve'][-1]
+    assert any((values != before[name].reshape(values.shape)).any()
+               for name, values in weights(settings).items())
 
 
 @pytest.mark.parametrize('text', ['', '{"seed": ', '[]'])
