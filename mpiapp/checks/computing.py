@@ -32,7 +32,7 @@ ENERGIES: dict[str, dict[str, float]] = {
     'gfn2': {'methane': -113.609211, 'water': -137.971949},
     'lj': {'methane': -3.955763, 'water': -1.987999},
     'mmff94s': {'methane': 0.001435, 'water': 0.005977},
-    'mace:student': {'methane': -113.614366, 'water': -137.971633},
+    'mace:student': {'methane': -113.623286, 'water': -137.965934},
 }
 ENERGY_TOLERANCE = 1e-4
 #: step [A] of the finite differences and what forces may differ, eV/A

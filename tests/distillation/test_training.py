@@ -684,7 +684,7 @@ def test_an_option_the_trainer_lacks_is_told(
 
 
 @pytest.mark.parametrize('name', [
-    'cpu', 'gpu', 'further', 'bundled_1', 'bundled_2', 'bundled_3'])
+    'cpu', 'gpu', 'further', *(f'bundled_{i}' for i in range(1, 6))])
 def test_stored_recipes_are_options_of_the_trainer(
     name: str, tmp_path: Path,
 ) -> None:
