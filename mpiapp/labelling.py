@@ -307,7 +307,7 @@ def make_plan(
     from mpiapp.store.provenance import package_versions
     from mpiapp.workers.label import LABELS
     from mpiapp.workers.label_items import SHARES
-    from mpiapp.workers.label_plan import seconds_of
+    from mpiapp.workers.label_plan import describe, seconds_of
     roles = {role: describe(p) for role, p in potentials.items()}
     asked = {name: value for name, value in result_options(options).items()
              if name != 'output'}
@@ -340,17 +340,6 @@ def make_plan(
 def calculator_of(text: str) -> str:
     """Return the name of a potential as the cost models have it."""
     return 'mace' if text == 'student' else text.partition(':')[0]
-
-
-def describe(options: PotentialOptions) -> dict[str, str]:
-    """Return what of a potential decides the labels."""
-    from mpiapp.potentials import file_sha256
-    found = {'calculator': options.calculator, 'backend': options.backend,
-             'dtype': options.dtype}
-    if options.model_path:
-        found['file'] = Path(options.model_path).name
-        found['sha256'] = file_sha256(options.model_path)
-    return found
 
 
 def contents(options: Options) -> dict[str, Any]:

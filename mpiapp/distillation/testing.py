@@ -28,6 +28,7 @@ from mpiapp.records import Structure
 from mpiapp.store.files import replacing
 from mpiapp.store.output import check_output, check_written
 from mpiapp.store.provenance import package_versions
+from mpiapp.workers.label_plan import describe
 
 #: proofs by name, in their order
 PROOFS = ('errors', 'scans', 'stacks', 'relaxations', 'dynamics', 'speeds')
@@ -131,7 +132,6 @@ def check_teacher(
     Raises:
         InputError: they say that another one did.
     """
-    from mpiapp.labelling import describe
     name = labelled.name_of(describe(teacher))
     others = [t for t in labelled.teachers_of(frames) if t != name]
     if others:

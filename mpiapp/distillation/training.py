@@ -109,13 +109,13 @@ def prepare(asked: TrainSettings) -> Prepared:
     """
     recipe = read_recipe(asked.recipe)
     train, valid, left_out = data_of(asked)
+    numbers = check_elements(asked, train, valid)
     at_once = int(recipe.get('batch_size', BATCH_SIZE))
     if len(train) < at_once:
         raise InputError(
             f'{len(train)} structures to train on are fewer than the '
             f'batch_size {at_once} of the recipe: label more, or write a '
             'recipe with a smaller one')
-    numbers = check_elements(asked, train, valid)
     options = dict(recipe, atomic_numbers=str(sorted(numbers)))
     digest = {'data': labelled.digest(train),
               'valid': labelled.digest(valid)}

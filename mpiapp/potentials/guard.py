@@ -29,10 +29,12 @@ class Tolerance:
 #: By the arithmetic of the fast path.  float32: measured on 16 library
 #: starts (154-238 atoms), as they are and rattled by 0.1 A, with two models:
 #: 1e-7 eV/atom, 1e-5 eV/A, 1e-6 of the force; larger models get a margin,
-#: and the force stays 1/25 of the default fmax.  float64: sums in another
-#: order.
+#: and the force stays 1/25 of the default fmax.  The back end native has an
+#: offset of 1e-6 (library) to 1e-5 eV/atom (CO2) with the student, which two
+#: conformers have in common (0.002 kcal/mol), and float32 paths end with a
+#: float64 energy anyway.  float64: sums in another order.
 TOLERANCES = {
-    'float32': Tolerance(energy=2e-6, force=2e-4, relative=1e-5),
+    'float32': Tolerance(energy=1e-5, force=2e-4, relative=1e-5),
     'float64': Tolerance(energy=1e-7, force=1e-6, relative=1e-7),
 }
 

@@ -59,6 +59,17 @@ def teacher_options(
         'float64', device, backend or 'poly', threads)
 
 
+def describe(options: PotentialOptions) -> dict[str, str]:
+    """Return what of a potential decides the labels."""
+    from mpiapp.potentials import file_sha256
+    found = {'calculator': options.calculator, 'backend': options.backend,
+             'dtype': options.dtype}
+    if options.model_path:
+        found['file'] = Path(options.model_path).name
+        found['sha256'] = file_sha256(options.model_path)
+    return found
+
+
 def seconds_of(
     items: Sequence[LabelItem], subjects: Sequence[Subject], teacher: str,
     sampler: str, md_steps: int,

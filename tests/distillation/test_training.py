@@ -592,7 +592,6 @@ def test_a_start_of_another_shape_is_refused(
     ({'recipe': 'none.toml'}, 'neither a recipe of data/distill nor a file'),
     ({'valid': ('none.h5',)}, 'no such file'),
     ({'max_atoms': 2}, 'no training structure is left'),
-    ({'max_atoms': 3, 'recipe': 'cpu'}, 'fewer than the batch_size 8'),
 ])
 def test_what_cannot_be_trained_is_refused(
     data: Path, tmp_path: Path, more: dict[str, Any], fault: str,
@@ -660,6 +659,14 @@ def test_an_element_missing_from_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='the validation set has O'):
         training.prepare(asked(tmp_path, tmp_path / 'a.xyz',
                                valid=(str(tmp_path / 'b.xyz'),)))
+
+
+def test_fewer_structures_than_a_batch_are_refused(
+    data: Path, tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError, match='fewer than the batch_size 99'):
+        training.prepare(asked(tmp_path, data, recipe=str(
+            small.recipe(tmp_path, batch_size=99))))
 
 
 @pytest.mark.parametrize('text, fault', [
