@@ -22,6 +22,8 @@ ABOUT = ('Make conformers of molecules over MPI ranks: mpirun -n P python -m '
          'mpiapp.conformers --smiles-csv FILE --per-molecule 52 --output '
          'FILE.sdf')
 
+#: what is to be done where a molecule is refused, by reason
+HINTS = {'charged': '; --allow-charged takes it as it is'}
 #: version of the meaning of the results; a change ends resumability
 RESULTS_VERSION = 1
 #: attempts on a molecule: so many times what is asked of it, and these more
@@ -182,7 +184,7 @@ def prepare(options: Options) -> Prepared:
         options.smiles_csv, options.smi, options.smiles)
     recipe = Recipe(options.stereo, options.folded, options.max_iterations,
                     options.seed, options.allow_charged)
-    known, refused = look(table, recipe)
+    known, refused = look(table, recipe, HINTS)
     n = len(table.rows)
     each = options.per_molecule or -(-(options.total or 0) // len(known))
     most = options.max_attempts or MOST_TIMES * each + MOST_MORE

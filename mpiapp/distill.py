@@ -58,8 +58,8 @@ class TrainOptions(Alone):
         None, 'leave out larger structures in training', group='input',
         check=positive)
     recipe: str = option(
-        'cpu', 'options of mace-torch\'s trainer: cpu, gpu or a TOML '
-        'file', group='method', metavar='NAME')
+        'cpu', 'options of mace-torch\'s trainer: cpu, gpu, further (to go '
+        'on from a student) or a TOML file', group='method', metavar='NAME')
     start: str = option(
         '', 'model whose weights are the start; its radial functions are '
         'fitted where the cut-off differs, and it may have fewer channels',

@@ -53,7 +53,7 @@ def check_elements(structure: Structure, elements: Iterable[int] | None,
     unknown = set(structure.numbers.tolist()) - known
     if unknown:
         raise Rejection('element', f'{model} does not know '
-                        f'{_symbols(unknown)}; it knows {_symbols(known)}')
+                        f'{symbols(unknown)}; it knows {symbols(known)}')
 
 
 def _check_size(structure: Structure) -> None:
@@ -175,7 +175,8 @@ def _check_distances(structure: Structure) -> None:
                     f'{distances[:, 1].min():.3f} A apart')
 
 
-def _symbols(numbers: Iterable[int]) -> str:
+def symbols(numbers: Iterable[int]) -> str:
+    """Return elements in words, by atomic number."""
     from ase.data import chemical_symbols
 
     return ' '.join(chemical_symbols[number] for number in sorted(numbers))

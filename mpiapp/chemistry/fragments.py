@@ -67,6 +67,14 @@ def _is_open(molecule: Any) -> bool:
     return any(a.GetNumRadicalElectrons() for a in molecule.GetAtoms())
 
 
+def atomic_numbers(smiles: str) -> list[int]:
+    """Return the atomic numbers of a molecule, hydrogens included."""
+    from rdkit import Chem
+    molecule = Chem.MolFromSmiles(smiles)
+    return [] if molecule is None else [
+        a.GetAtomicNum() for a in Chem.AddHs(molecule).GetAtoms()]
+
+
 def has_aromatic(smiles: str) -> bool:
     """Tell whether a molecule has an aromatic ring."""
     from rdkit import Chem

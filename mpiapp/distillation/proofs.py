@@ -17,6 +17,7 @@ from mpiapp.chemistry import embedding
 from mpiapp.chemistry.dimers import (
     STARTS, Start, assembled, laid_flat, measure
 )
+from mpiapp.chemistry.fragments import atomic_numbers
 from mpiapp.chemistry.geometry import superposed_rmsd
 from mpiapp.chemistry.smiles_input import table_of
 from mpiapp.distillation.evaluating import (
@@ -206,14 +207,6 @@ def relaxations(
                 tau=kendall(e[:, 0].tolist(), e[:, 1].tolist()))
         rows.append(row)
     return rows
-
-
-def atomic_numbers(smiles: str) -> list[int]:
-    """Return the atomic numbers of a molecule, hydrogens included."""
-    from rdkit import Chem
-    molecule = Chem.MolFromSmiles(smiles)
-    return [] if molecule is None else [
-        a.GetAtomicNum() for a in Chem.AddHs(molecule).GetAtoms()]
 
 
 def dynamics(

@@ -12,6 +12,7 @@ arXiv:1511.05641, but with zeros in place of copies).
 """
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -136,8 +137,6 @@ def _require_same(new: Any, old: Any) -> None:
 
 def _cluster_energy(model: Any) -> float:
     """Return the energy, eV an atom, of a cluster of all elements."""
-    import copy
-
     from mpiapp.potentials.mace.graph import build
     from mpiapp.potentials.mace.reference import model_inputs
     from mpiapp.records import Batch
@@ -270,8 +269,6 @@ def _fit(new: Any, old: Any, layer: int) -> float:
 
 def _basis(model: Any, r: torch.Tensor) -> torch.Tensor:
     """Return Bessel functions times the envelope [n, n_basis], float64."""
-    import copy
-
     import torch
     embedding = copy.deepcopy(model.radial_embedding).double()
     nobody = torch.zeros((len(r), 1), dtype=torch.float64)
@@ -286,7 +283,6 @@ def _basis(model: Any, r: torch.Tensor) -> torch.Tensor:
 
 def _radial(model: Any, layer: int, r: torch.Tensor) -> torch.Tensor:
     """Return the radial functions of a layer [n, n_weights], float64."""
-    import copy
     net = copy.deepcopy(model.interactions[layer].conv_tp_weights).double()
     found: torch.Tensor = net(_basis(model, r))
     return found

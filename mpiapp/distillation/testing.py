@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mpiapp.chemistry.checks import symbols
+from mpiapp.chemistry.fragments import atomic_numbers
 from mpiapp.chemistry.molecules import MoleculeTable
 from mpiapp.distillation import bundling
 from mpiapp.distillation import frames as labelled
@@ -19,7 +21,6 @@ from mpiapp.distillation import proofs, verdicts
 from mpiapp.distillation.evaluating import Atoms, Failed
 from mpiapp.distillation.frames import Frame
 from mpiapp.distillation.kept import Kept
-from mpiapp.distillation.training import symbols
 from mpiapp.errors import InputError
 from mpiapp.locks import take_lock
 from mpiapp.potentials import PotentialOptions, build, obtain
@@ -66,14 +67,14 @@ class Trial:
     def atom_steps(self) -> float:
         """Predict atoms times evaluations of the dynamics."""
         steps = 1e3 * self.picoseconds / proofs.TIME_STEP
-        return steps * sum(len(proofs.atomic_numbers(t))
+        return steps * sum(len(atomic_numbers(t))
                            for t in self.smiles.values()) \
             if 'dynamics' in self.proofs else 0.0
 
 
 def is_large(smiles: str) -> bool:
     """Tell whether a molecule is a full-size one."""
-    return len(proofs.atomic_numbers(smiles)) >= proofs.LARGE
+    return len(atomic_numbers(smiles)) >= proofs.LARGE
 
 
 def first_of(
@@ -212,7 +213,7 @@ def known_alone(
     known = student.elements
 
     def fits(name: str, smiles: str) -> bool:
-        lacking = set(proofs.atomic_numbers(smiles)) - (known or set())
+        lacking = set(atomic_numbers(smiles)) - (known or set())
         if known is not None and lacking:
             left_out[name] = f'the model does not know {symbols(lacking)}'
             return False

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpiapp.chemistry.checks import symbols
 from mpiapp.data_files import data_file
 from mpiapp.distillation import frames as labelled
 from mpiapp.distillation.frames import Frame
@@ -238,12 +239,6 @@ def energies_of(path: str) -> dict[int, float]:
     return {int(z): float(e) for z, e in zip(model.numbers, model.e0)}
 
 
-def symbols(numbers: set[int]) -> str:
-    """Return elements in words."""
-    from ase.data import chemical_symbols
-    return ' '.join(chemical_symbols[z] for z in sorted(numbers))
-
-
 def files_of(asked: TrainSettings) -> list[Path]:
     """Return the files of a training that are no folders of the trainer.
 
@@ -300,13 +295,17 @@ def is_ours(folder: Path) -> bool:
     if isinstance(found, dict):
         return {'recipe', 'seed', 'data'} <= set(found)
     # damaged: what lies beside them tells
-    return any(folder.glob(f'checkpoints/{OF_TRAINER}'))
+    return _has_checkpoints(folder)
 
 
 def has_begun(folder: Path) -> bool:
     """Tell whether a folder holds a training that is worth something."""
-    return any(folder.glob(f'checkpoints/{OF_TRAINER}')) or \
+    return _has_checkpoints(folder) or \
         is_ours(folder) and any(folder.glob('*.model'))
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return any(folder.glob(f'checkpoints/{OF_TRAINER}'))
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

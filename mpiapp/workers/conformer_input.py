@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mpiapp.chemistry.embedding import Facts, Recipe, facts
@@ -65,10 +66,12 @@ def read_molecules(
 
 def look(
     table: MoleculeTable, recipe: Recipe,
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[int, Facts], dict[int, tuple[str, str]]]:
     """Look at every molecule; return what is known, and what is refused.
 
-    Both are by row from 0; what is refused has a reason and a message.
+    Both are by row from 0; what is refused has a reason and a message, which
+    ends in the hint of the reason, if there is one.
 
     Raises:
         InputError: all are refused.
@@ -79,7 +82,8 @@ def look(
         try:
             known[i] = facts(row, recipe)
         except Rejection as error:
-            refused[i] = error.reason, error.message
+            hint = hints.get(error.reason, '')
+            refused[i] = error.reason, error.message + hint
     if not known:
         lines = [f'  {table.rows[i].name}: {reason}: {message}' for
                  i, (reason, message) in list(refused.items())[:MOST_NAMED]]

@@ -250,14 +250,9 @@ class LabelWorker:
         self, item: LabelItem, start: Structure, rng: np.random.Generator,
         stream: Stream,
     ) -> Floats:
-        """Return the positions of a structure of one molecule.
-
-        Of a molecule that can't be folded conformers are much the same: the
-        first one stays as it is, all others are displaced.
-        """
+        """Return the positions of a structure of one molecule."""
         kind = item.kind
-        if kind == 'rattle' or kind in PLAIN and item.number and not \
-                self._prepare(item.parts[0]).folds:
+        if kind == 'rattle' or self._is_repeat(item):
             return rattled(start.positions, rng)
         if kind == 'relax':
             shaken = rattled(start.positions, rng)
@@ -267,6 +262,14 @@ class LabelWorker:
         if kind == 'md':
             return self._dynamics(start, rng, stream)
         return start.positions
+
+    def _is_repeat(self, item: LabelItem) -> bool:
+        """Tell whether a conformer is much the same as an earlier one.
+
+        Those of a molecule that can't be folded are; the first is not.
+        """
+        return item.kind in PLAIN and item.number > 0 and \
+            not self._prepare(item.parts[0]).folds
 
     def _prepare(self, i: int) -> embedding.Subject:
         if i not in self._prepared:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mpiapp.chemistry.arrangements import DIMERS
+from mpiapp.chemistry.checks import symbols
 from mpiapp.chemistry.embedding import Recipe, facts
 from mpiapp.chemistry.fragments import (
-    canonical, fragments, has_aromatic, is_radical
+    atomic_numbers, canonical, fragments, has_aromatic, is_radical
 )
 from mpiapp.chemistry.molecules import TableRow, read_rows, table_row
 from mpiapp.errors import InputError
@@ -126,14 +127,10 @@ def unfit(
     smiles: str, n_atoms: int, max_atoms: int, elements: Set[int] | None,
 ) -> str:
     """Say why a molecule can't be labelled, '' if it can."""
-    from ase.data import chemical_symbols
-    from rdkit import Chem
-    lacking = set() if elements is None else {
-        a.GetAtomicNum() for a in Chem.MolFromSmiles(smiles).GetAtoms()
-    } - elements
+    lacking = set() if elements is None else \
+        set(atomic_numbers(smiles)) - elements
     if lacking:
-        return 'teacher or sampler do not know ' + ' '.join(
-            chemical_symbols[z] for z in sorted(lacking))
+        return f'teacher or sampler do not know {symbols(lacking)}'
     if is_radical(smiles):
         return 'a radical; labels are of closed shells'
     return f'{n_atoms} atoms' if n_atoms > max_atoms else ''

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpiapp.chemistry.checks import symbols
 from mpiapp.parallel.progress import clock
 from mpiapp.partition import CostModel, longest_first, makespan
 from mpiapp.records import (
@@ -157,9 +158,8 @@ def refusals(seen: Seen) -> list[str]:
 
 def elements(structures: list[Structure]) -> str:
     """List the elements that occur, by atomic number."""
-    from ase.data import chemical_symbols
     found = {int(z) for s in structures for z in np.unique(s.numbers)}
-    return ' '.join(chemical_symbols[z] for z in sorted(found)) or 'none'
+    return symbols(found) or 'none'
 
 
 def preview(
